@@ -1,0 +1,1 @@
+"""diorama: 3D scenes from a few photos, or from none."""

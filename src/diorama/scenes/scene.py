@@ -1,0 +1,1 @@
+"""Scene: what every system returns and every verb takes."""
