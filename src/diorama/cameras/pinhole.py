@@ -5,7 +5,7 @@ Convention: OpenCV axes (x right, y down, z forward), camera-to-world matrices, 
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -51,7 +51,7 @@ class Cameras:
     def __len__(self) -> int:
         return int(self.shape[0])
 
-    def __getitem__(self, index: object) -> Self:
+    def __getitem__(self, index: object) -> "Cameras":
         """Index the batch axes, as a tensor would be."""
         return replace(
             self,
@@ -62,7 +62,7 @@ class Cameras:
             distortion=self.distortion[index],
         )
 
-    def to(self, *args: object, **kwargs: object) -> Self:
+    def to(self, *args: object, **kwargs: object) -> "Cameras":
         """Move or cast the float tensors (size keeps its integer type)."""
         moved = {k: getattr(self, k).to(*args, **kwargs) for k in ("camera_to_world", "focal", "centre", "distortion")}
         return replace(self, size=self.size.to(moved["focal"].device), **moved)

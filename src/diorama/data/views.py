@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float
@@ -64,7 +63,7 @@ class Views:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: Sequence[int] | slice | Tensor) -> Self:
+    def __getitem__(self, index: Sequence[int] | slice | Tensor) -> "Views":
         """A subset of the views (always a batch: index with a list, a slice or a tensor of indices)."""
         chosen = torch.arange(len(self))[index] if isinstance(index, slice) else torch.as_tensor(index, dtype=torch.long)
         per_view = ("images", "cameras", "ignore", "object", "depth", "bounds", "focal_hints")
