@@ -5,7 +5,7 @@ Images are float in [0, 1], channels first. Depth is planar (distance along the 
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -27,18 +27,21 @@ class Rendering:
     opacity: Float[Tensor, "view h w"]
 
 
+@runtime_checkable
 class RenderFn(Protocol):
     """Anything that can draw itself from cameras (given in the user's frame)."""
 
     def __call__(self, cameras: "Cameras") -> Rendering: ...
 
 
+@runtime_checkable
 class DensityFn(Protocol):
     """Density per world unit at points; used by proposal sampling, occupancy and meshing."""
 
     def __call__(self, positions: Float[Tensor, "*batch xyz=3"]) -> Float[Tensor, "*batch"]: ...
 
 
+@runtime_checkable
 class FieldFn(Protocol):
     """A radiance field: density per world unit and colour in [0, 1] at points seen from unit directions."""
 
