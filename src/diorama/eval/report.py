@@ -1,0 +1,163 @@
+"""Results as files: JSON with every view's numbers, and one HTML page that needs nothing else to be looked at."""
+
+import base64
+import html
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from diorama.errors import OutputError
+from diorama.eval.measure import HeldOut, SceneResult
+from diorama.eval.tables import format_value, legend
+from diorama.types import Rendering
+
+FORMAT_VERSION = 1
+"""Of metrics.json; goes up when a field changes its meaning."""
+
+_COLOUR_STOPS = torch.tensor(
+    [[0, 0, 4], [40, 11, 84], [101, 21, 110], [159, 42, 99], [212, 72, 66], [245, 125, 21], [250, 193, 39], [252, 255, 164]]
+)
+"""The inferno colour map at eight even steps, 0 to 255."""
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1240px; padding: 0 1rem; color: #1c1c1e }
+table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem .2rem 0; text-align: left }
+td.number { font-variant-numeric: tabular-nums } .unmeasured { color: #888 } h2 { margin: 2rem 0 .3rem; font-size: 1rem }
+.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: .5rem }
+figure { margin: 0 } img { width: 100%; display: block; border-radius: 3px } figcaption { color: #666; font-size: 13px }
+@media (prefers-color-scheme: dark) { body { background: #151517; color: #e8e8ea } figcaption { color: #aaa } }
+"""
+
+Panels = Mapping[str, Mapping[str, bytes]]
+"""View name -> caption -> JPEG."""
+
+
+def to_json(result: SceneResult) -> dict[str, Any]:
+    """A JSON-ready form; a column that was not measured is null, and `not_measured` holds the reason."""
+    return {
+        "version": FORMAT_VERSION,
+        "title": result.title,
+        "facts": dict(result.facts),
+        "mean": result.mean,
+        "not_measured": dict(result.missing),
+        "views": [{"name": v.name, "size": list(v.size), "values": dict(v.values)} for v in result.views],
+    }
+
+
+def panels(held: HeldOut, rendering: Rendering, longest_side: int = 320) -> dict[str, bytes]:
+    """Photo, render, error and depth of one view (and the true depth where there is one) as small JPEGs.
+
+    The error is the mean absolute difference over channels; white heat is 0.5 or more. Depths are shown as disparity,
+    near is light, on one scale for both."""
+    photo, colour = held.photo.float(), rendering.colour[0].clamp(0, 1).float()
+    error = (colour - photo).abs().mean(0)
+    if held.keep is not None:
+        error = error * held.keep
+    shown = {"photo": photo, "render": colour, "error": heat(2 * error)}
+    reference = rendering.depth[0] if held.depth is None else held.depth
+    shown["depth"] = heat(disparity(rendering.depth[0], reference.to(rendering.depth)))
+    if held.depth is not None:
+        shown["true depth"] = heat(disparity(held.depth, held.depth))
+    return {caption: encode_jpeg(shrink(image, longest_side)) for caption, image in shown.items()}
+
+
+def heat(values: Float[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:
+    """Values in [0, 1] (clamped) as colours from black over red to light yellow."""
+    stops = _COLOUR_STOPS.to(values) / 255
+    place = values.nan_to_num(0).clamp(0, 1) * (len(stops) - 1)
+    lower = place.floor().long().clamp(max=len(stops) - 2)
+    share = (place - lower)[..., None]
+    return (stops[lower] * (1 - share) + stops[lower + 1] * share).movedim(-1, 0)
+
+
+def disparity(depth: Float[Tensor, "h w"], reference: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+    """Inverse depth, 0 at the 98th and 1 at the 2nd percentile of the reference's depths; 0 where unknown."""
+    known = (reference > 0) & reference.isfinite()
+    if not known.any():
+        return torch.zeros_like(depth)
+    values = reference[known].sort().values
+    near, far = (values[int(share * (len(values) - 1))] for share in (0.02, 0.98))
+    span = (1 / near - 1 / far).clamp(min=1e-12)
+    return torch.where(depth > 0, (1 / depth.clamp(min=1e-12) - 1 / far) / span, torch.zeros_like(depth))
+
+
+def shrink(image: Float[Tensor, "3 h w"], longest_side: int) -> Float[Tensor, "3 h w"]:
+    """Area-averaged down to at most `longest_side` pixels; never enlarged."""
+    height, width = image.shape[-2:]
+    scale = longest_side / max(height, width)
+    if scale >= 1:
+        return image
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return F.interpolate(image[None], size=size, mode="area")[0]
+
+
+def encode_jpeg(image: Float[Tensor, "3 h w"]) -> bytes:
+    """An image in [0, 1] as JPEG bytes."""
+    from PIL import Image
+
+    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
+
+
+def html_page(result: SceneResult, pictures: Panels) -> str:
+    """One self-contained page: facts, means, and the pictures and numbers of every view. All names are escaped."""
+    title = html.escape(result.title)
+    facts = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in result.facts.items())
+    means = "".join(
+        f"<tr><th>{html.escape(c)}</th>{_cell(c, v)}<td>{html.escape(_explain(result, c))}</td></tr>"
+        for c, v in result.mean.items()
+    )
+    views = "".join(_view_section(view.name, view.values, pictures.get(view.name, {})) for view in result.views)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style><h1>{title}</h1>'
+        f"<table>{facts}</table><table><tr><th>column</th><th>mean of {len(result.views)} views</th><th></th></tr>"
+        f"{means}</table>{views}</html>\n"
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all (a temporary file beside it, then renamed)."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written ({error.strerror}). Free space or choose another place.") from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON whole or not at all; a NaN is refused because it would not be JSON."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def _cell(column: str, value: float | None) -> str:
+    kind = "number" if value is not None else "unmeasured"
+    return f'<td class="{kind}">{format_value(column, value)}</td>'
+
+
+def _explain(result: SceneResult, column: str) -> str:
+    reason = result.missing.get(column, result.missing.get(column.removesuffix("_masked")))
+    return legend(column) if reason is None else f"{legend(column)}: {reason}"
+
+
+def _view_section(name: str, values: Mapping[str, float | None], pictures: Mapping[str, bytes]) -> str:
+    numbers = ", ".join(f"{html.escape(c)} {format_value(c, v)}" for c, v in values.items() if v is not None)
+    figures = "".join(
+        f'<figure><img alt="{html.escape(caption)} of {html.escape(name)}" '
+        f'src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"><figcaption>{html.escape(caption)}'
+        "</figcaption></figure>"
+        for caption, jpeg in pictures.items()
+    )
+    return f'<h2>{html.escape(name)}</h2><p>{numbers}</p><div class="row">{figures}</div>'
