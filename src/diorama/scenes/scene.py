@@ -1,1 +1,136 @@
 """Scene: what every system returns and every verb takes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diorama.cameras.pinhole import Cameras, pixel_grid
+from diorama.cameras.poses import Similarity
+from diorama.cameras.rays import Rays, camera_rays
+from diorama.data.views import Frame
+from diorama.fields.hashgrid import HashField
+from diorama.rendering.render import Background, SamplingConfig, background_colour, render_rays
+from diorama.rendering.sampling import ray_limits
+from diorama.types import Rendering
+
+DEFAULT_MEMORY = 2 << 30
+"""Bytes a render may take for its samples when nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A radiance field that knows where it lies in the user's world. Not on disk until `save`.
+
+    field works in a normalised frame (metre-like); `similarity` leads from the user's frame into it. cameras: the
+    context photos' cameras, user frame. near, far: where surfaces lie in front of them, user units. sphere: radius of
+    the ball that holds everything, in normalised metres; None for unbounded scenes. provenance: method, preset, seed,
+    versions, split, input hashes: JSON-ready.
+    """
+
+    field: HashField
+    sampling: SamplingConfig
+    background: Background
+    sphere: float | None
+    similarity: Similarity
+    cameras: Cameras
+    names: tuple[str, ...]
+    frame: Frame
+    near: float
+    far: float
+    provenance: dict[str, Any]
+    thumbnails: Float[Tensor, "view 3 h w"] | None = None
+
+    def __call__(self, cameras: Cameras) -> Rendering:
+        """A scene is a `RenderFn`."""
+        return self.render(cameras)
+
+    @torch.no_grad()
+    def render(
+        self,
+        cameras: Cameras,
+        *,
+        max_memory: int = DEFAULT_MEMORY,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Rendering:
+        """Colour, planar depth (user units) and opacity from cameras in the user's frame.
+
+        Cameras of different sizes give pictures padded with zeros at the right and the bottom. max_memory: bytes for
+        samples. progress: called with (pixels done, pixels in all).
+        """
+        normal = self.similarity.apply_cameras(cameras)
+        sizes = [(int(w), int(h)) for w, h in cameras.size.tolist()]
+        width, height = max(w for w, _ in sizes), max(h for _, h in sizes)
+        device = self.field.table.device
+        colour = torch.zeros(len(sizes), 3, height, width)
+        depth, opacity = torch.zeros(len(sizes), height, width), torch.zeros(len(sizes), height, width)
+        total, done = sum(w * h for w, h in sizes), 0
+        for index, (w, h) in enumerate(sizes):
+            rays = camera_rays(normal[index], pixel_grid(w, h).reshape(-1, 2).to(normal.focal)).to(device)
+            parts = []
+            for start in range(0, w * h, self.chunk(max_memory)):
+                parts.append(self.render_normalised(rays[start : start + self.chunk(max_memory)]))
+                done += len(parts[-1][1])
+                if progress is not None:
+                    progress(done, total)
+            rgb, distance, stopped = (torch.cat(part) for part in zip(*parts, strict=True))
+            colour[index, :, :h, :w] = rgb.cpu().reshape(h, w, 3).permute(2, 0, 1)
+            planar = distance * rays.cosine / self.similarity.scale
+            depth[index, :h, :w] = (planar * (stopped > 1e-3)).cpu().reshape(h, w)
+            opacity[index, :h, :w] = stopped.cpu().reshape(h, w)
+        return Rendering(colour, depth, opacity)
+
+    def render_normalised(self, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
+        """Colour, distance along the ray and opacity of rays in the normalised frame."""
+        near, far = ray_limits(rays, self.sampling.near, self.sampling.far, self.sphere)
+        background = background_colour(self.background, len(near), None, rays.origins)
+        out = render_rays(self.field, rays, near, far, self.sampling, background)
+        return out.colour.clamp(0.0, 1.0), out.distance, out.opacity.clamp(0.0, 1.0)
+
+    def chunk(self, max_memory: int) -> int:
+        """Rays at a time: few enough for the memory and for the processor's caches."""
+        config, sampling = self.field.config, self.sampling
+        wide = config.grid.levels * config.grid.features + 2 * config.hidden + 3 * config.colour_hidden + 64
+        per_ray = 4 * (sampling.coarse * 64 + (sampling.fine + sampling.coarse * sampling.union) * wide)
+        largest = 2048 if self.field.table.device.type == "cpu" else 1 << 17
+        return max(64, min(largest, int(max_memory) // per_ray))
+
+    @torch.no_grad()
+    def density(self, points: Float[Tensor, "*n xyz=3"]) -> Float[Tensor, "*n"]:
+        """Density per user unit at points of the user's frame."""
+        normal = self.similarity.apply_points(points).to(self.field.table)
+        return self.field.density(normal).cpu() * self.similarity.scale
+
+    @torch.no_grad()
+    def colour(
+        self, points: Float[Tensor, "*n xyz=3"], directions: Float[Tensor, "*n xyz=3"]
+    ) -> Float[Tensor, "*n rgb=3"]:
+        """Colour in [0, 1] at points seen along unit directions, both in the user's frame."""
+        rotation = self.similarity.rotation.to(self.field.table)
+        turned = directions.to(self.field.table) @ rotation.T
+        return self.field(self.similarity.apply_points(points).to(self.field.table), turned)[1].cpu()
+
+    def bounds(self) -> Float[Tensor, "two xyz=3"]:
+        """Lowest and highest corner of a box in the user's frame that holds what the context photos saw.
+
+        The box of the photos' view frustums from near to far, cut at the ball that holds the field where there is one.
+        """
+        cameras, corners = self.cameras, []
+        for index in range(len(cameras)):
+            size = cameras.size[index].to(cameras.focal)
+            frame = torch.tensor([[0.0, 0], [1, 0], [0, 1], [1, 1], [0.5, 0.5]]).to(size) * size
+            directions = cameras[index].unproject(frame)
+            directions = directions / directions[:, 2:].clamp_min(1e-3)
+            rotation, origin = cameras.camera_to_world[index, :3, :3], cameras.origins[index]
+            for depth in (self.near, self.far):
+                corners.append(directions * depth @ rotation.T + origin)
+        points = torch.cat(corners)
+        low, high = points.amin(0), points.amax(0)
+        if self.sphere is not None:
+            centre = self.similarity.inverse().apply_points(torch.zeros(1, 3, dtype=torch.float64))[0].to(low)
+            reach = self.sphere / self.similarity.scale
+            low, high = torch.maximum(low, centre - reach), torch.minimum(high, centre + reach)
+        return torch.stack([low, high])

@@ -1,0 +1,43 @@
+"""Tensors and a little JSON in one safetensors file, replaced atomically; nothing is pickled."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diorama.errors import InputError, OutputError
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-ready metadata; the file is whole or the old one stays.
+
+    Raises OutputError when the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flat = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+        save_file(flat, partial, metadata={"meta": json.dumps(dict(meta))})
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path} could not be written ({error}). The last whole file is kept; free some space or choose another "
+            "place with -o, then run the same command again."
+        ) from error
+
+
+def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_tensors` wrote. Raises InputError for a file that is cut short or something else."""
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            meta = json.loads((file.metadata() or {}).get("meta", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not a whole safetensors file ({error}). Copy it again or delete it.") from error

@@ -1,0 +1,134 @@
+"""Named run settings of the fit, each a plain object that can be overridden."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from diorama.fields.hashgrid import GridConfig, HashFieldConfig
+from diorama.priors.schedule import Ramp, constant
+from diorama.rendering.render import SamplingConfig
+from diorama.systems.diffusionerf import CoarseToFine, DiffusioNeRFConfig, LossConfig, Smoothness
+from diorama.training.optim import OptimConfig
+
+CaptureShape = Literal["forward-facing", "inward", "inside-out"]
+PresetName = Literal["auto", "laptop", "few", "paper"]
+
+FEW_PHOTOS = 12
+"""Up to this many photos `auto` means `few`."""
+
+PAPER_RAYS = 1024
+"""The published terms are sums over this many rays; here every term is a mean."""
+
+
+@dataclass(frozen=True)
+class FitPreset:
+    """Everything that steers one fit."""
+
+    field: HashFieldConfig = HashFieldConfig()
+    fit: DiffusioNeRFConfig = DiffusioNeRFConfig()
+    optim: OptimConfig = OptimConfig()
+    steps: int = 4000
+    stereo: bool = False
+    """(g) Measure depth by triangulation and plane-sweep stereo over the training photos."""
+
+
+def laptop() -> FitPreset:
+    """A few minutes on two cores, many photos."""
+    losses = LossConfig(
+        table_decay=0.0,
+        distortion=Ramp(0.0, 1e-3, 0.2, 0.6),
+        near_field=Ramp(1e-2, 1e-3),
+    )
+    return FitPreset(
+        field=HashFieldConfig(),
+        fit=DiffusioNeRFConfig(losses=losses),
+        optim=OptimConfig(table_rate=1e-2, head_rate=5e-3, decay=0.05, warm_up=100, table_eps=1e-15),
+        steps=6000,
+    )
+
+
+def few(shape: CaptureShape, masked: bool) -> FitPreset:
+    """Up to a dozen photos: the parts (a) to (g), each a switch (`FEW_PARTS`)."""
+    base = laptop()
+    frustum = Ramp(1e-2, 1e-4, 0.01, 0.01) if shape == "forward-facing" else Ramp(1e-2, 1e-3)
+    losses = LossConfig(
+        table_decay=0.1,
+        near_field=Ramp(1e-2, 1e-3),
+        frustum=constant(0.0) if masked else frustum,
+        frustum_near_only=shape != "forward-facing",
+        distortion=Ramp(0.0, 1e-2, 0.2, 0.6),
+        entropy=Ramp(0.0, 1e-3, 0.4, 0.4),
+        depth=Ramp(0.1, 0.01),
+        smoothness=Smoothness(weight=constant(1e-3)),
+    )
+    fit = replace(base.fit, losses=losses, coarse_to_fine=CoarseToFine(enabled=True))
+    return replace(base, fit=fit, steps=3000, stereo=True)
+
+
+FEW_PARTS = ("coarse-to-fine", "table-decay", "near-field", "distortion", "entropy", "smoothness", "stereo")
+"""The parts (a) to (g) of preset `few`, by the names `without` takes."""
+
+
+def without(preset: FitPreset, part: str) -> FitPreset:
+    """A preset minus one of its parts: for ablations."""
+    off, losses = constant(0.0), preset.fit.losses
+    match part:
+        case "coarse-to-fine":
+            return replace(preset, fit=replace(preset.fit, coarse_to_fine=CoarseToFine(enabled=False)))
+        case "table-decay":
+            losses = replace(losses, table_decay=0.0)
+        case "near-field":
+            losses = replace(losses, near_field=off, frustum=off)
+        case "distortion":
+            losses = replace(losses, distortion=off)
+        case "entropy":
+            losses = replace(losses, entropy=off)
+        case "smoothness":
+            losses = replace(losses, smoothness=replace(losses.smoothness, weight=off))
+        case "stereo":
+            return replace(preset, stereo=False, fit=replace(preset.fit, losses=replace(losses, depth=off)))
+        case _:
+            raise ValueError(f"preset `few` has the parts {FEW_PARTS}, not {part!r}")
+    return replace(preset, fit=replace(preset.fit, losses=losses))
+
+
+def paper(shape: CaptureShape) -> FitPreset:
+    """The numbers of DiffusioNeRF's geometric baseline (spec, sections 3 and 4), defects fixed, without its prior.
+
+    Sums over 1,024 rays [code] are means here, so weights carry a factor of 1,024.
+    """
+    grid = GridConfig(levels=17, features=2, log2_table_size=21, base_resolution=16, finest_resolution=15360)
+    field = HashFieldConfig(
+        grid=grid, hidden=64, geometry=15, colour_hidden=128, colour_layers=3, sh_degree=3, density_bias=0.0,
+        space="sphere", radius=7.5, proposal=None,
+    )  # fmt: skip
+    sampling = SamplingConfig(
+        coarse=512, fine=128, union=True, spacing="linear", near=0.2, last_opaque=False, padding=1e-5
+    )
+    forward = shape == "forward-facing"
+    losses = LossConfig(
+        must_hit=constant(1e-3 * PAPER_RAYS),
+        frustum=Ramp(1e-5 * PAPER_RAYS, 1e-7 * PAPER_RAYS, 100, 100, "steps") if forward else constant(0.0),
+        distortion=Ramp(0.0, (1.5e-5 if forward else 1e-4) * PAPER_RAYS, 3000, 8000, "steps"),
+        distortion_metric=True,
+        distortion_cutoff=1e-3,
+        density_decay=1e-7,
+        interlevel=0.0,
+    )
+    fit = DiffusioNeRFConfig(
+        rays=1024, one_photo_per_step=True, background="grey", sampling=sampling, losses=losses, anneal=0.0
+    )
+    optim = OptimConfig(table_rate=1e-2, head_rate=1e-2, decay=0.1, table_eps=1e-15)
+    return FitPreset(field=field, fit=fit, optim=optim, steps=12_000)  # 12,000 [paper]; 10,000 [code]
+
+
+def choose_preset(name: PresetName, photos: int, shape: CaptureShape, masked: bool) -> tuple[FitPreset, str]:
+    """The preset of a name, and the name `auto` stood for."""
+    if name == "auto":
+        name = "few" if photos <= FEW_PHOTOS else "laptop"
+    match name:
+        case "laptop":
+            return laptop(), name
+        case "few":
+            return few(shape, masked), name
+        case "paper":
+            return paper(shape), name

@@ -1,0 +1,314 @@
+"""`diorama reconstruct`: photos to a scene."""
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+import diorama
+from diorama.data.splits import Split, make_split
+from diorama.data.views import Views
+from diorama.errors import InputError, ViewsError
+from diorama.pipelines.fit import (
+    Geometry,
+    HeldOut,
+    Plan,
+    as_scene,
+    build,
+    held_out,
+    measure_geometry,
+    plan_fit,
+    seconds_per_step,
+)
+from diorama.pipelines.presets import FitPreset, PresetName
+from diorama.pipelines.quantities import parse_seconds
+from diorama.pipelines.workspace import Workspace, input_hashes
+from diorama.scenes.config import to_json
+from diorama.scenes.scene import Scene
+from diorama.scenes.storage import save_scene
+from diorama.systems.diffusionerf import DiffusioNeRF
+from diorama.training.loop import train_steps
+from diorama.training.optim import adam, exponential
+
+Method = Literal["auto", "baseline"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fit stands, as callbacks see it."""
+
+    step: int
+    steps: int
+    seconds: float
+    losses: dict[str, float]
+    psnr: float | None
+    """PSNR (dB) over a sample of held-out pixels at the last look; None without held-out photos."""
+    scene: Callable[[], Scene]
+    """The scene as it is now."""
+
+
+Callback = Callable[[Progress], None]
+Say = Callable[[str], None]
+
+
+def quiet(line: str) -> None:
+    """Say nothing."""
+    del line
+
+
+def choose_device(device: str | None) -> str:
+    """The device a run works on: what was asked for, else CUDA where there is one."""
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"device {device} was asked for, but this torch sees no CUDA device. `diorama doctor` says why.")
+    return device
+
+
+def reconstruct(
+    views: Views,
+    *,
+    method: Method = "auto",
+    preset: PresetName | FitPreset = "auto",
+    seed: int = 0,
+    device: str | None = None,
+    callback: Callback | None = None,
+    split: str | Path = "auto",
+    count: int | None = None,
+    steps: int | None = None,
+    budget: str | float | None = None,
+    scale: float | None = None,
+    output: Path | str | None = None,
+    force: bool = False,
+    notes: dict[str, Any] | None = None,
+    say: Say = quiet,
+) -> Scene:
+    """Fit a scene to photos.
+
+    split: which photos are held out (`data.splits`); count: how many training photos are used. steps, or budget
+    (seconds, or `5m`), say how long; a budget becomes a number of steps once, after a short timing. output: where the
+    scene is saved; unfinished work then lies in `OUTPUT.partial` and the same call goes on with it. callback: called
+    after every step. notes: stored in the provenance. say: told every choice, a line each.
+    Raises InputError, ViewsError or OutputError for what the caller can mend.
+    """
+    started = time.perf_counter()
+    device = choose_device(device)
+    if len(views) == 0:
+        raise ViewsError("there are no photos to reconstruct from.")
+    views, found = with_cameras(views, seed, say)
+    chosen = make_split(views, split, count)
+    train, test = views[views.index_of(chosen.train)], views[views.index_of(chosen.test)]
+    say(f"split: {chosen.source}; {len(train)} photos to learn from, {len(test)} held out ({chosen.digest[:12]})")
+    request = {
+        "method": method, "preset": preset if isinstance(preset, str) else to_json(preset), "seed": seed,
+        "device": device, "split": chosen.to_dict(), "steps": steps, "budget": budget, "scale": scale,
+        "photos": input_hashes(train), "version": diorama.__version__,
+    }  # fmt: skip
+    work = None if output is None else Workspace.beside(Path(output), request, force=force)
+    geometry = None if work is None else work.geometry()
+    if geometry is None:
+        wants_stereo = preset == "few" or (preset == "auto" and _few(train)) or getattr(preset, "stereo", False)
+        geometry = measure_geometry(train, stereo=bool(wants_stereo), scale=scale)
+        if work is not None:
+            work.save_geometry(geometry)
+    plan = plan_fit(train, geometry, preset, given_poses=not found)
+    say(f"method: baseline, preset {plan.preset_name}: " + why(preset, train))
+    for note in (*geometry.notes, *plan.notes):
+        say(note)
+    total = settle_steps(plan, steps, budget, started, seed, device, work)
+    say(f"{total} steps on {device}")
+    fit = FitRun(plan, geometry, train, held_out(test, plan), work, callback, seed, device)
+    provenance = request | (notes or {}) | {
+        "method": "baseline", "preset_asked": request["preset"], "preset": plan.preset_name,
+        "config": to_json(plan.preset), "shape": plan.shape, "notes": [*geometry.notes, *plan.notes],
+        "units": views.frame.units, "scale_source": geometry.scale.source, "steps": total,
+        "poses": "structure from motion" if found else "given", "geometry_from": list(train.names),
+        "versions": {"diorama": diorama.__version__, "torch": torch.__version__, "python": platform.python_version()},
+    }  # fmt: skip
+    scene = fit.to_the_end(total, provenance)
+    if output is not None and work is not None:
+        save_scene(scene, output, force=force)
+        work.finish()
+    return scene
+
+
+def _few(train: Views) -> bool:
+    from diorama.pipelines.presets import FEW_PHOTOS
+
+    return len(train) <= FEW_PHOTOS
+
+
+def why(preset: PresetName | FitPreset, train: Views) -> str:
+    """The reason of the choice, in words."""
+    if preset != "auto":
+        return "as asked"
+    return f"{len(train)} photos, and `few` is for up to 12"
+
+
+def with_cameras(views: Views, seed: int, say: Say) -> tuple[Views, bool]:
+    """The views, posed by structure from motion if they had no cameras, and whether they had none."""
+    if views.cameras is not None:
+        return views, False
+    from diorama.data.structure_from_motion import find_poses
+
+    say(f"{len(views)} photos without cameras: their poses are looked for (structure from motion)")
+    posed, report = find_poses(views, seed=seed)
+    say(str(report))
+    return posed, True
+
+
+def settle_steps(
+    plan: Plan,
+    steps: int | None,
+    budget: str | float | None,
+    started: float,
+    seed: int,
+    device: str,
+    work: Workspace | None,
+) -> int:
+    """How many steps: as asked, as settled before, by the budget, or the preset's own number."""
+    if steps is not None and budget is not None:
+        raise InputError("both steps and a budget were given. Give one of them.")
+    if steps is not None:
+        if steps < 1:
+            raise InputError(f"{steps} steps were asked for; at least 1 is needed.")
+        return steps
+    if work is not None and (settled := work.steps()) is not None:
+        return settled
+    total = plan.preset.steps
+    if budget is not None:
+        seconds = parse_seconds(budget)
+        each = seconds_per_step(plan, seed, device)
+        left = seconds - (time.perf_counter() - started) - 2.0
+        total = max(int(0.97 * left / each), 50)
+    if work is not None:
+        work.save_steps(total)
+    return total
+
+
+@dataclass
+class FitRun:
+    """One fit from its plan to its end: checkpoints, callbacks, the look at held-out pixels."""
+
+    plan: Plan
+    geometry: Geometry
+    train: Views
+    watched: HeldOut | None
+    work: Workspace | None
+    callback: Callback | None
+    seed: int
+    device: str
+    checkpoint_every: float = 30.0
+    """Seconds between checkpoints, or as rarely as keeps them under 5 % of the time."""
+
+    def to_the_end(self, steps: int, provenance: dict[str, Any]) -> Scene:
+        """Run (or go on) until all steps are taken."""
+        system = build(self.plan, steps, self.seed, self.device)
+        optimizer = adam(system, self.plan.preset.optim)
+        first, before = self.work.resume(system, optimizer) if self.work else (0, 0.0)
+        rate = exponential(self.plan.preset.optim, steps)
+        started = saved = time.perf_counter()
+        pause, psnr, done = self.checkpoint_every, None, first
+        look = max(steps // 20, 50)
+
+        def scene() -> Scene:
+            return self.scene(system, provenance)
+
+        try:
+            for step, losses in train_steps(system, optimizer, rate, range(first, steps)):
+                done = step + 1
+                now = time.perf_counter()
+                if self.watched is not None and (done % look == 0 or done == steps):
+                    psnr = self.watched.psnr(system)
+                if self.callback is not None:
+                    self.callback(Progress(done, steps, before + now - started, losses, psnr, scene))
+                if self.work is not None and now - saved > pause and done < steps:
+                    self.work.save(system, optimizer, done, before + now - started)
+                    saved = time.perf_counter()
+                    pause = max(self.checkpoint_every, 20.0 * (saved - now))
+        except KeyboardInterrupt:
+            if self.work is not None and done > first:
+                self.work.save(system, optimizer, done, before + time.perf_counter() - started)
+            raise
+        provenance["seconds"] = round(before + time.perf_counter() - started, 1)
+        provenance["held_out_sample_psnr"] = psnr
+        system.open_levels(steps)
+        return self.scene(system, provenance)
+
+    def scene(self, system: DiffusioNeRF, provenance: dict[str, Any]) -> Scene:
+        """The field as it is now, as a scene."""
+        return as_scene(self.plan, system, self.train, self.geometry.scale, provenance)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Photos to a scene: a folder of photos (posed or not), a data set, or a video."""
+
+    photos: tyro.conf.Positional[Path]
+    """Folder, transforms.json or video; the layout is recognised."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("scene")
+    """Where the scene is written; unfinished work lies in OUTPUT.partial and the same command goes on with it."""
+    method: Method = "auto"
+    preset: PresetName = "auto"
+    """auto: `few` up to 12 photos, else `laptop`. paper: the published numbers (hours on a laptop)."""
+    split: str = "auto"
+    """auto, none, every8, protocol, or a JSON file with train and test names: which photos are held out."""
+    views: int | None = None
+    """Use this many training photos, chosen evenly after the test photos are taken out."""
+    budget: str | None = None
+    """How long the fit may take: 90s, 5m, 1h."""
+    steps: int | None = None
+    """Number of steps, instead of a budget."""
+    seed: int = 0
+    max_side: int = 640
+    """Photos are downscaled to this long side, in pixels."""
+    scale: float | None = None
+    """Metres per unit of the photos' frame, where you know better than the default (median depth 3 m)."""
+    masks: Literal["auto", "ignore", "none"] = "auto"
+    """auto: object masks and alpha cut the object out; none: masks are not used."""
+    layout: str | None = None
+    """Name of the layout when a folder holds two."""
+    device: str | None = None
+    force: bool = False
+    """Replace an existing scene."""
+    view: bool = False
+    """Watch the fit in the browser."""
+
+
+def command(options: Options) -> int:
+    """Run the verb; progress goes to the terminal."""
+    from tqdm import tqdm
+
+    from diorama.data.open import open_views
+
+    views = open_views(options.photos, layout=options.layout, max_side=options.max_side)
+    print(f"{options.photos}: {views.layout}, {len(views)} photos of {views.images.shape[-1]} x {views.images.shape[-2]}")
+    for line in views.skipped:
+        print(f"  skipped: {line}")
+    bar: Any = None
+
+    def show(progress: Progress) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(total=progress.steps, initial=progress.step - 1, unit="step", dynamic_ncols=True)
+        bar.update(1)
+        if progress.step % 20 == 0 or progress.step == progress.steps:
+            held = "" if progress.psnr is None else f", held-out {progress.psnr:.2f} dB"
+            bar.set_postfix_str(f"photometric {progress.losses['photometric']:.5f}{held}")
+
+    notes = {"input": str(options.photos.resolve()), "layout": views.layout, "max_side": options.max_side}
+    scene = reconstruct(
+        views, method=options.method, preset=options.preset, seed=options.seed, device=options.device, callback=show,
+        split=options.split, count=options.views, steps=options.steps, budget=options.budget, scale=options.scale,
+        output=options.output, force=options.force, notes=notes, say=print,
+    )  # fmt: skip
+    if bar is not None:
+        bar.close()
+    seconds = scene.provenance["seconds"]
+    print(f"{options.output}: done in {seconds:.0f} s. Look at it: diorama view {options.output}")
+    return 0

@@ -1,0 +1,152 @@
+"""Unfinished work beside its output: `OUT.partial/` holds what was asked, what was measured and the last checkpoint."""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diorama.data.scale import SceneScale
+from diorama.data.tensors import load_tensors, save_tensors
+from diorama.data.views import Views
+from diorama.errors import InputError, OutputError
+from diorama.pipelines.fit import Geometry
+from diorama.scenes.storage import check_free
+from diorama.systems.diffusionerf import DiffusioNeRF
+from diorama.training.checkpoint import pack, unpack
+
+
+def input_hashes(views: Views) -> dict[str, str]:
+    """SHA-256 of every photo as it was read (8 bit) with its camera and masks, by name."""
+    hashes = {}
+    for index, name in enumerate(views.names):
+        digest = hashlib.sha256((views.images[index] * 255).round().to(torch.uint8).numpy().tobytes())
+        extras: list[Tensor | None] = [
+            None if views.ignore is None else views.ignore[index],
+            None if views.object is None else views.object[index],
+        ]
+        if views.cameras is not None:
+            camera = views.cameras[index]
+            extras += [camera.camera_to_world, camera.focal, camera.centre, camera.distortion]
+        for extra in extras:
+            if extra is not None:
+                digest.update(extra.contiguous().numpy().tobytes())
+        hashes[name] = digest.hexdigest()
+    return hashes
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder of one unfinished fit."""
+
+    folder: Path
+
+    @staticmethod
+    def beside(output: Path, request: dict[str, Any], *, force: bool) -> "Workspace":
+        """Open or resume the work for an output.
+
+        Raises OutputError when the output exists (without `force`), and InputError, with the difference, when the
+        unfinished work beside it was asked for in other words.
+        """
+        check_free(output, force)
+        work = Workspace(output.with_name(output.name + ".partial"))
+        file = work.folder / "request.json"
+        if file.is_file():
+            try:
+                before = json.loads(file.read_text(encoding="utf-8"))
+            except ValueError:
+                before = None
+            if before is not None and before != json.loads(json.dumps(request)):
+                if not force:
+                    raise InputError(
+                        f"{work.folder} holds unfinished work with other arguments: {difference(before, request)}. "
+                        "Give the same arguments to finish it, choose another -o, or start anew with --force."
+                    )
+                before = None
+            if before is not None:
+                return work
+            shutil.rmtree(work.folder)
+        try:
+            work.folder.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(".part")
+            partial.write_text(json.dumps(request, indent=1, ensure_ascii=False), encoding="utf-8")
+            os.replace(partial, file)
+        except OSError as error:
+            raise OutputError(
+                f"{work.folder} cannot be written ({error.strerror or error}). Choose another place with -o."
+            ) from error
+        return work
+
+    def geometry(self) -> Geometry | None:
+        """Measured before, or None."""
+        file = self.folder / "geometry.safetensors"
+        if not file.is_file():
+            return None
+        tensors, meta = load_tensors(file)
+        scale = SceneScale(
+            tensors["near"], tensors["far"], meta["median_depth"], meta["scale"], meta["source"]
+        )
+        return Geometry(scale, tensors.get("depth"), tensors.get("confidence"), tuple(meta["notes"]))
+
+    def save_geometry(self, geometry: Geometry) -> None:
+        """Keep what was measured."""
+        tensors = {"near": geometry.scale.near, "far": geometry.scale.far}
+        if geometry.depth is not None and geometry.confidence is not None:
+            tensors |= {"depth": geometry.depth, "confidence": geometry.confidence}
+        meta = {
+            "median_depth": geometry.scale.median_depth,
+            "scale": geometry.scale.scale,
+            "source": geometry.scale.source,
+            "notes": list(geometry.notes),
+        }
+        save_tensors(self.folder / "geometry.safetensors", tensors, meta)
+
+    def steps(self) -> int | None:
+        """The number of steps settled before, or None."""
+        file = self.folder / "steps.json"
+        return int(json.loads(file.read_text())["steps"]) if file.is_file() else None
+
+    def save_steps(self, steps: int) -> None:
+        """Keep the number of steps: a resumed run never times itself again."""
+        partial = self.folder / "steps.part"
+        partial.write_text(json.dumps({"steps": steps}))
+        os.replace(partial, self.folder / "steps.json")
+
+    def save(self, system: DiffusioNeRF, optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
+        """Checkpoint after `step` steps and `seconds` of fitting."""
+        save_tensors(
+            self.folder / "checkpoint.safetensors", pack(system, optimizer), {"step": step, "seconds": seconds}
+        )
+
+    def resume(self, system: DiffusioNeRF, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+        """Put the last checkpoint into system and optimiser; the step to go on with and the seconds spent."""
+        file = self.folder / "checkpoint.safetensors"
+        if not file.is_file():
+            return 0, 0.0
+        tensors, meta = load_tensors(file)
+        unpack(tensors, system, optimizer)
+        return int(meta["step"]), float(meta["seconds"])
+
+    def finish(self) -> None:
+        """The output stands: the unfinished work may go."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What differs between two requests, in words."""
+    parts = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+            parts.append(f"{key} of {len(changed)} photos ({', '.join(changed[:3])})")
+        else:
+            parts.append(f"{key} was {old!r}, now {new!r}")
+    return "; ".join(parts)

@@ -1,0 +1,50 @@
+"""Frozen dataclasses to JSON and back, checked: files from strangers name no classes."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from diorama.errors import InputError
+
+T = TypeVar("T")
+
+
+def to_json(config: Any) -> Any:  # noqa: ANN401
+    """A dataclass as plain dictionaries, lists and numbers."""
+    return dataclasses.asdict(config)
+
+
+def from_json(kind: type[T], data: Mapping[str, Any]) -> T:
+    """The dataclass `kind` from plain dictionaries; unknown keys and wrong types are refused, missing keys default."""
+    hints = typing.get_type_hints(kind)
+    unknown = set(data) - set(hints)
+    if unknown:
+        raise InputError(f"{kind.__name__} has no settings {sorted(unknown)}; the file is of another version.")
+    return kind(**{name: _value(hints[name], value, f"{kind.__name__}.{name}") for name, value in data.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, Mapping):
+            return from_json(hint, value)  # type: ignore[arg-type]
+    elif origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        for option in typing.get_args(hint):
+            if option is not type(None):
+                return _value(option, value, where)
+    elif origin is typing.Literal:
+        if value in typing.get_args(hint):
+            return value
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            inner = typing.get_args(hint)[0]
+            return tuple(_value(inner, item, where) for item in value)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(hint, type) and isinstance(value, hint):
+        return value
+    raise InputError(f"{where} cannot be {value!r}; {hint} is needed. The file is damaged or of another version.")

@@ -1,0 +1,170 @@
+"""Scenes on disk: a folder that is whole or absent, and whose files execute nothing when they are read."""
+
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diorama.cameras.pinhole import Cameras
+from diorama.cameras.poses import Similarity
+from diorama.data.images import write_png
+from diorama.data.tensors import load_tensors, save_tensors
+from diorama.data.transforms import write_transforms
+from diorama.data.views import Frame
+from diorama.errors import InputError, OutputError
+from diorama.fields.hashgrid import HashField, HashFieldConfig
+from diorama.rendering.render import SamplingConfig
+from diorama.scenes.config import from_json, to_json
+from diorama.scenes.scene import Scene
+
+FORMAT = 1
+"""Version of the folder's layout; a newer one is refused."""
+
+MAX_JSON_BYTES = 32 << 20
+
+
+def save_scene(scene: Scene, path: Path | str, *, force: bool = False) -> Path:
+    """Write a scene folder: `scene.json`, `field.safetensors`, `cameras.safetensors`, `transforms.json`, thumbnails.
+
+    Built beside its place and renamed. Raises OutputError when the place is taken (without `force`), cannot be
+    written, or the disk is full.
+    """
+    target = Path(path)
+    check_free(target, force)
+    partial = target.with_name(f".{target.name[:80]}.{uuid.uuid4().hex[:8]}")
+    try:
+        (partial / "thumbnails").mkdir(parents=True)
+        _write(scene, partial)
+        replace_folder(partial, target)
+    except OSError as error:
+        raise OutputError(
+            f"{target} could not be written ({error.strerror or error}). Nothing was changed there; free some space "
+            "or choose another place with -o."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def check_free(target: Path, force: bool) -> None:
+    """Raise OutputError when something lies at `target` that may not be replaced."""
+    if not target.exists() and not target.is_symlink():
+        return
+    if not force:
+        raise OutputError(f"{target} exists already. Choose another place with -o, or replace it with --force.")
+    if target.is_dir() and any(target.iterdir()) and not (target / "scene.json").exists():
+        raise OutputError(f"{target} is a folder that is not a scene; --force replaces scenes only. Choose another -o.")
+
+
+def replace_folder(partial: Path, target: Path) -> None:
+    """Put a finished folder in its place; what was there goes only after the new one stands."""
+    old = target.with_name(f".{target.name[:80]}.{uuid.uuid4().hex[:8]}.old")
+    if target.exists():
+        os.replace(target, old)
+    os.replace(partial, target)
+    if old.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.unlink(missing_ok=True)
+
+
+def _write(scene: Scene, folder: Path) -> None:
+    save_tensors(folder / "field.safetensors", scene.field.state_dict(), {})
+    cameras = scene.cameras
+    tensors = {
+        "camera_to_world": cameras.camera_to_world,
+        "focal": cameras.focal,
+        "centre": cameras.centre,
+        "size": cameras.size,
+        "distortion": cameras.distortion,
+    }
+    save_tensors(folder / "cameras.safetensors", tensors, {"lens": cameras.lens})
+    files = [f"thumbnails/{index:03d}.png" for index in range(len(scene.names))]
+    if scene.thumbnails is not None:
+        for file, thumbnail in zip(files, scene.thumbnails, strict=True):
+            write_png(folder / file, thumbnail)
+    write_transforms(folder / "transforms.json", cameras, scene.names, scene.frame)
+    card: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": "field",
+        "field": to_json(scene.field.config),
+        "sampling": to_json(scene.sampling),
+        "background": scene.background,
+        "sphere": scene.sphere,
+        "similarity": scene.similarity.to_dict(),
+        "frame": to_json(scene.frame),
+        "near": scene.near,
+        "far": scene.far,
+        "names": list(scene.names),
+        "thumbnails": files if scene.thumbnails is not None else [],
+        "provenance": scene.provenance,
+    }
+    (folder / "scene.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def load_scene(path: Path | str, device: str | torch.device = "cpu") -> Scene:
+    """A scene folder. Raises InputError with advice when it is none, damaged, or of a newer version."""
+    folder = Path(path)
+    card = read_card(folder)
+    tensors, _ = load_tensors(folder / "field.safetensors", device)
+    stored, lens = load_tensors(folder / "cameras.safetensors")
+    try:
+        field = HashField(from_json(HashFieldConfig, card["field"])).to(device)
+        field.load_state_dict(tensors)
+        return Scene(
+            field=field.eval(),
+            sampling=from_json(SamplingConfig, card["sampling"]),
+            background=card["background"],
+            sphere=card["sphere"],
+            similarity=Similarity.from_dict(card["similarity"]),
+            cameras=Cameras(lens=lens["lens"], **stored),
+            names=tuple(card["names"]),
+            frame=from_json(Frame, card["frame"]),
+            near=float(card["near"]),
+            far=float(card["far"]),
+            provenance=card["provenance"],
+            thumbnails=_thumbnails(folder, card["thumbnails"]),
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{folder} is a damaged scene ({error}). Reconstruct it again.") from error
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """`scene.json` of a scene folder, checked for its version."""
+    file = folder / "scene.json"
+    if not file.is_file():
+        hint = ""
+        if folder.with_name(folder.name + ".partial").is_dir():
+            hint = " An unfinished fit lies beside it: run the same `diorama reconstruct` command again to finish it."
+        raise InputError(f"{folder} is not a scene: it has no scene.json.{hint} `diorama reconstruct` makes scenes.")
+    if file.stat().st_size > MAX_JSON_BYTES:
+        raise InputError(f"{file} is larger than a scene.json can be.")
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+        version = int(card["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is not readable ({error}). Reconstruct the scene again.") from error
+    if version > FORMAT:
+        raise InputError(
+            f"{folder} has scene format {version}; this diorama reads up to {FORMAT}. Upgrade: pip install -U diorama"
+        )
+    return card
+
+
+def _thumbnails(folder: Path, files: list[str]) -> Tensor | None:
+    from diorama.data.images import read_image
+
+    if not files:
+        return None
+    pictures = []
+    for file in files:
+        place = (folder / file).resolve()
+        if not place.is_relative_to(folder.resolve()):
+            raise InputError(f"{folder}/scene.json points outside its folder ({file}).")
+        pictures.append(read_image(place)[0])
+    return torch.stack(pictures)
