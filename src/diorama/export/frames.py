@@ -1,0 +1,95 @@
+"""Renderings become PNG files: colour with 8 bits, depth with 16 and its scale in a JSON file beside them."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diorama.errors import InputError
+from diorama.export.ply import to_bytes
+
+DEEPEST = 65535
+"""The largest value of a 16-bit PNG; stands for this depth and everything behind it."""
+
+
+def write_colour(path: Path, colour: Float[Tensor, "3 h w"]) -> None:
+    """One 8-bit RGB PNG."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.ascontiguousarray(to_bytes(colour.permute(1, 2, 0)))).save(path, format="PNG", compress_level=4)
+
+
+def write_depth(path: Path, depth: Float[Tensor, "h w"], scale: float) -> int:
+    """One 16-bit PNG: depth = scale * value, and 0 where it is unknown. Returns how many pixels were too deep."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = torch.isfinite(depth) & (depth > 0)
+    steps = torch.where(known, (depth.double() / scale).round().clamp(min=1), 0.0)
+    values = steps.clamp(max=DEEPEST).cpu().numpy().astype(np.uint16)
+    Image.fromarray(values).save(path, format="PNG", compress_level=4)
+    return int((steps > DEEPEST).sum())
+
+
+def depth_scale(deepest: float, units: str) -> float:
+    """User units per step of a 16-bit depth image that reaches `deepest`.
+
+    Where units are known it is a millimetre if that reaches, as other programs expect; else 1, 2 or 5 times a power of
+    ten, the smallest that reaches.
+    """
+    if not (math.isfinite(deepest) and deepest > 0):
+        return 1.0
+    millimetre = {"metres": 1e-3, "millimetres": 1.0}.get(units)
+    if millimetre is not None and deepest <= millimetre * DEEPEST:
+        return millimetre
+    least = deepest / DEEPEST
+    power = 10.0 ** math.floor(math.log10(least))
+    return float(f"{next(step * power for step in (1, 2, 5, 10) if step * power >= least * (1 - 1e-9)):.12g}")
+
+
+def write_depth_note(path: Path, *, scale: float, units: str, frame: str) -> None:
+    """The JSON beside depth images that says what their numbers mean."""
+    note = {
+        "depth = scale * value": "planar (along the optical axis); value 0 is unknown, 65535 is that deep or deeper",
+        "scale": scale,
+        "units": units,
+        "frame": frame,
+    }
+    path.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+
+
+def png_names(names: Sequence[str]) -> list[str]:
+    """One PNG name per frame, after the frame's own file: `images/0001.jpg` becomes `0001.png`.
+
+    Where two frames would collide, folders are kept (`train/0001.png`); names never lead out of the folder.
+    Raises InputError where names still collide.
+    """
+    short = [with_png(safe_parts(name)[-1]) for name in names]
+    if len(set(short)) == len(short):
+        return short
+    long = ["/".join([*safe_parts(name)[:-1], with_png(safe_parts(name)[-1])]) for name in names]
+    if len(set(long)) == len(long):
+        return long
+    twice = next(name for name in long if long.count(name) > 1)
+    raise InputError(f"two frames would both be written to {twice}. Give every frame a file_path of its own.")
+
+
+def with_png(name: str) -> str:
+    """The name with `.png` in place of the suffix of an image, or behind anything else (`view.1` stays whole)."""
+    images = {".png", ".jpg", ".jpeg", ".webp", ".heic", ".tif", ".tiff", ".bmp", ".exr", ".avif", ".gif"}
+    stem = name[: -len(PurePosixPath(name).suffix)] if PurePosixPath(name).suffix.lower() in images else name
+    return f"{stem}.png"
+
+
+def safe_parts(name: str) -> list[str]:
+    """The folders and the file of a name, without drive, root, `.` and `..`."""
+    parts = [
+        part for part in PureWindowsPath(name).parts if part not in (".", "..") and part[-1:] not in ("\\", "/", ":")
+    ]
+    return parts or ["frame"]

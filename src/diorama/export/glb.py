@@ -1,0 +1,88 @@
+"""GLB (binary glTF 2.0): one triangle mesh with vertex colours, unlit, as the photographs saw it.
+
+Written here rather than through trimesh because photographs hold their light already (so the material must be unlit,
+`KHR_materials_unlit`), and because glTF wants vertex colours in linear light, which bytes would band.
+Source: Khronos glTF 2.0 specification, sections 3.7.2 (meshes) and 4.4 (GLB layout).
+"""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+FLOAT, SHORT, INTEGER = 5126, 5123, 5125  # glTF component types
+VERTICES, INDICES = 34962, 34963  # glTF buffer targets
+
+
+def write_glb(
+    path: Path,
+    vertices: Float[Tensor, "vertex xyz=3"],
+    faces: Int[Tensor, "face 3"],
+    *,
+    colours: Float[Tensor, "vertex rgb=3"],
+    normals: Float[Tensor, "vertex xyz=3"],
+    root: Float[Tensor, "4 4"] | None = None,
+    extras: dict[str, object] | None = None,
+) -> None:
+    """Write one mesh; vertices keep their numbers (single precision), `root` is the matrix of the node above them.
+
+    colours are sRGB in [0, 1]. `extras` (frame, units) is stored with the asset.
+    """
+    linear = (srgb_to_linear(colours) * 65535 + 0.5).to(torch.int32).numpy().astype("<u2")
+    arrays = [
+        (faces.numpy().astype("<u4").reshape(-1), INTEGER, "SCALAR", INDICES),
+        (vertices.numpy().astype("<f4"), FLOAT, "VEC3", VERTICES),
+        (normals.numpy().astype("<f4"), FLOAT, "VEC3", VERTICES),
+        (np.concatenate([linear, np.full_like(linear[:, :1], 65535)], axis=1), SHORT, "VEC4", VERTICES),
+    ]
+    views, accessors, blobs, offset = [], [], [], 0
+    for index, (values, component, kind, target) in enumerate(arrays):
+        blob = values.tobytes()
+        views.append({"buffer": 0, "byteOffset": offset, "byteLength": len(blob), "target": target})
+        accessor = {"bufferView": index, "componentType": component, "count": len(values), "type": kind}
+        if index == 1:
+            accessor |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
+        if component == SHORT:
+            accessor["normalized"] = True
+        accessors.append(accessor)
+        blobs.append(blob + b"\0" * (-len(blob) % 4))
+        offset += len(blobs[-1])
+    node: dict[str, object] = {"mesh": 0, "name": "scene"}
+    nodes = [node] if root is None else [{"children": [1], "name": "y_up", "matrix": root.T.flatten().tolist()}, node]
+    attributes = {"POSITION": 1, "NORMAL": 2, "COLOR_0": 3}
+    tree = {
+        "asset": {"version": "2.0", "generator": "diorama", "extras": extras or {}},
+        "extensionsUsed": ["KHR_materials_unlit"],
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": nodes,
+        "meshes": [{"primitives": [{"attributes": attributes, "indices": 0, "material": 0}]}],
+        "materials": [
+            {
+                "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
+                "extensions": {"KHR_materials_unlit": {}},
+                "doubleSided": True,
+            }
+        ],
+        "buffers": [{"byteLength": offset}],
+        "bufferViews": views,
+        "accessors": accessors,
+    }
+    text = json.dumps(tree, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    with path.open("wb") as file:
+        file.write(struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + offset))
+        file.write(struct.pack("<I4s", len(text), b"JSON") + text)
+        file.write(struct.pack("<I4s", offset, b"BIN\0"))
+        for blob in blobs:
+            file.write(blob)
+
+
+def srgb_to_linear(colours: Float[Tensor, "*n rgb=3"]) -> Float[Tensor, "*n rgb=3"]:
+    """Undo the sRGB transfer curve (IEC 61966-2-1)."""
+    colours = colours.clamp(0, 1)
+    return torch.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)

@@ -1,0 +1,110 @@
+"""What cameras see becomes coloured points: each pixel with a known surface, at its depth, in the user's frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from diorama.cameras.pinhole import Cameras
+from diorama.cameras.rays import camera_rays
+from diorama.types import Rendering
+
+
+@dataclass(frozen=True)
+class PointConfig:
+    """Which pixels become points."""
+
+    stride: int = 1
+    """Take every n-th pixel in both directions."""
+    opacity: float = 0.9
+    """The least opacity of a pixel whose depth is believed."""
+    jump: float = 0.05
+    """Pixels whose neighbours differ in depth by more than this share are dropped: they float between two surfaces."""
+
+
+@dataclass(frozen=True)
+class PointCloud:
+    """Surface points; colours are sRGB in [0, 1].
+
+    normals: unit, towards the camera. directions: unit, of the rays that saw the points.
+    """
+
+    points: Float[Tensor, "point xyz=3"]
+    colours: Float[Tensor, "point rgb=3"]
+    normals: Float[Tensor, "point xyz=3"]
+    directions: Float[Tensor, "point xyz=3"]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def surface_points(rendering: Rendering, cameras: Cameras, config: PointConfig) -> PointCloud:
+    """Points of the surfaces that one rendered batch of cameras shows (all of one size, the rendering's)."""
+    count, height, width = rendering.depth.shape
+    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    pixels = torch.stack([columns, rows], dim=-1).reshape(1, -1, 2).expand(count, -1, 2).to(cameras.focal)
+    rays = camera_rays(cameras, pixels)
+    distance = rendering.depth.reshape(count, -1).to(rays.cosine) / rays.cosine
+    points = (rays.origins + rays.directions * distance[..., None]).reshape(count, height, width, 3)
+    directions = rays.directions.reshape(count, height, width, 3)
+    keep = believable(rendering.depth, rendering.opacity, config)
+    keep[:, 1:-1, 1:-1] &= directions[:, 1:-1, 1:-1].isfinite().all(-1)
+    thinned = torch.zeros_like(keep)
+    thinned[:, :: config.stride, :: config.stride] = True
+    keep &= thinned
+    normals = image_normals(points, directions)
+    return PointCloud(points[keep], rendering.colour.permute(0, 2, 3, 1)[keep], normals[keep], directions[keep])
+
+
+def believable(
+    depth: Float[Tensor, "view h w"], opacity: Float[Tensor, "view h w"], config: PointConfig
+) -> Bool[Tensor, "view h w"]:
+    """Pixels with a surface: opaque, with depth, away from depth jumps and from the image border (one pixel)."""
+    keep = (opacity >= config.opacity) & (depth > 0) & torch.isfinite(depth)
+    if min(depth.shape[1:]) < 3:
+        return torch.zeros_like(keep)
+    inside = torch.zeros_like(keep)
+    inside[:, 1:-1, 1:-1] = True
+    centre = depth[:, 1:-1, 1:-1]
+    # a plane seen at an angle changes its inverse depth linearly over the image: its second difference is a jump
+    inverse = 1 / depth.clamp(min=torch.finfo(depth.dtype).tiny)
+    for axis in (1, 2):
+        before, after = (
+            inverse.narrow(axis, 0, inverse.shape[axis] - 2),
+            inverse.narrow(axis, 2, inverse.shape[axis] - 2),
+        )
+        other = 3 - axis
+        before = before.narrow(other, 1, before.shape[other] - 2)
+        after = after.narrow(other, 1, after.shape[other] - 2)
+        bend = (0.5 * (before + after) * centre - 1).abs()
+        inside[:, 1:-1, 1:-1] &= bend < config.jump
+    return keep & inside
+
+
+def image_normals(
+    points: Float[Tensor, "view h w xyz=3"], directions: Float[Tensor, "view h w xyz=3"]
+) -> Float[Tensor, "view h w xyz=3"]:
+    """Unit normals of the surface through neighbouring pixels' points, towards the camera (away where undefined)."""
+    normals = -directions.clone()
+    if min(points.shape[1:3]) < 3:
+        return normals
+    across = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
+    down = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
+    cross = torch.linalg.cross(across, down)
+    length = cross.norm(dim=-1, keepdim=True)
+    facing = torch.where((cross * directions[:, 1:-1, 1:-1]).sum(-1, keepdim=True) > 0, -cross, cross)
+    tiny = torch.finfo(length.dtype).tiny
+    normals[:, 1:-1, 1:-1] = torch.where(length > tiny, facing / length.clamp(min=tiny), normals[:, 1:-1, 1:-1])
+    return normals
+
+
+def join(clouds: Sequence[PointCloud]) -> PointCloud:
+    """All points of several clouds."""
+    return PointCloud(
+        torch.cat([cloud.points for cloud in clouds]),
+        torch.cat([cloud.colours for cloud in clouds]),
+        torch.cat([cloud.normals for cloud in clouds]),
+        torch.cat([cloud.directions for cloud in clouds]),
+    )

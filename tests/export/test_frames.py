@@ -1,0 +1,73 @@
+"""PNG files hold colour and depth as they were rendered."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from diorama.errors import InputError
+from diorama.export.frames import depth_scale, png_names, write_colour, write_depth, write_depth_note
+
+
+def test_colour_comes_back_to_half_a_step(tmp_path):
+    colour = torch.rand(3, 7, 5, generator=torch.Generator().manual_seed(0)) * 1.2 - 0.1
+    write_colour(tmp_path / "deep" / "a.png", colour)
+    image = np.asarray(Image.open(tmp_path / "deep" / "a.png"))
+    assert image.shape == (7, 5, 3)
+    np.testing.assert_allclose(image / 255, colour.clamp(0, 1).permute(1, 2, 0).numpy(), atol=0.51 / 255)
+
+
+def test_depth_comes_back_to_half_a_step_and_unknown_stays_zero(tmp_path):
+    depth = torch.rand(6, 9, generator=torch.Generator().manual_seed(0)) * 40 + 0.01
+    depth[0, :3] = torch.tensor([0.0, float("nan"), float("inf")])
+    depth[0, 3] = 1000.0
+    assert write_depth(tmp_path / "d.png", depth, 1e-3) == 1
+    image = Image.open(tmp_path / "d.png")
+    assert image.mode == "I;16"
+    values = np.asarray(image).astype(np.float64)
+    assert values[0, :4].tolist() == [0, 0, 0, 65535]
+    np.testing.assert_allclose(values[1:] * 1e-3, depth[1:].numpy(), atol=0.501e-3)
+
+
+@given(st.floats(1e-6, 1e9))
+def test_the_depth_scale_reaches_the_deepest_point_without_waste(deepest):
+    scale = depth_scale(deepest, "arbitrary")
+    assert 0.999999 * deepest <= scale * 65535 <= 5.001 * deepest
+
+
+def test_depth_is_in_millimetres_where_units_are_known():
+    assert depth_scale(12.0, "metres") == 1e-3
+    assert depth_scale(900.0, "millimetres") == 1.0
+    assert depth_scale(500.0, "metres") == 0.01
+    assert depth_scale(0.0, "metres") == depth_scale(float("nan"), "arbitrary") == 1.0
+
+
+def test_the_note_states_scale_and_units(tmp_path):
+    write_depth_note(tmp_path / "depth.json", scale=0.02, units="millimetres", frame="DTU world_mat")
+    note = json.loads((tmp_path / "depth.json").read_text())
+    assert (note["scale"], note["units"], note["frame"]) == (0.02, "millimetres", "DTU world_mat")
+
+
+def test_every_png_is_named_after_its_frames_file():
+    assert png_names(["images/0001.jpg", "images/0002.JPG"]) == ["0001.png", "0002.png"]
+    assert png_names(["r_0", "view.1", "photo.heic"]) == ["r_0.png", "view.1.png", "photo.png"]
+    assert png_names(["train/0.png", "test/0.png"]) == ["train/0.png", "test/0.png"]
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "C:\\photos\\passwd", "..\\passwd", "./passwd"])
+def test_names_never_lead_out_of_the_folder(name):
+    assert png_names([name]) == ["passwd.png"]
+    (first, second) = png_names([name, "other/passwd"])
+    for path in (first, second):
+        assert ".." not in path
+        assert not path.startswith(("/", "\\", "C:"))
+
+
+def test_frames_without_names_of_their_own_are_refused():
+    with pytest.raises(InputError, match="file_path of its own"):
+        png_names(["a/0.png", "a/0.jpg"])
+    assert png_names(["", ".."][:1]) == ["frame.png"]
