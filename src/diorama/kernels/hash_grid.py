@@ -1,0 +1,299 @@
+"""Multiresolution hash encoding: a point in the unit cube becomes interpolated features of every grid level.
+
+Source: Instant-NGP (arXiv 2201.05989), section 3. Letters used below. n: points; a level is a grid of `resolution`
+cells per side, thus resolution + 1 corners, interpolated trilinearly; entry: a row of the one table that holds the
+features of all levels' corners; coarse levels are dense (a corner has its own entry, x fastest), fine ones hashed.
+
+The operation is `torch.ops.diorama.hash_encode`; its twins are the torch form in this file, `hash_grid_numba` and
+`hash_grid_triton`. It can be differentiated once, to the table and to the positions; `hash_encode_reference` is plain
+torch and can be differentiated as often as wanted.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diorama.kernels.twins import choose_twin
+
+PRIMES = (1, 2654435761, 805459861)
+"""Of the spatial hash: corner (x, y, z) has entry (x p0 xor y p1 xor z p2) mod table size."""
+
+ALIGNMENT = 16
+"""Levels start at multiples of this many entries: a cache line, whatever the number of features."""
+
+
+@dataclass(frozen=True)
+class GridLayout:
+    """Where each level lies in the table. Level l owns entries offsets[l] to offsets[l] + sizes[l]."""
+
+    resolutions: tuple[int, ...]
+    """Cells per side of the unit cube."""
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
+    dense: tuple[bool, ...]
+    """Whether every corner has its own entry; else sizes[l] is a power of two and corners are hashed."""
+
+    @property
+    def levels(self) -> int:
+        """How many levels."""
+        return len(self.resolutions)
+
+    @property
+    def entries(self) -> int:
+        """Rows of the table."""
+        return _aligned(self.offsets[-1] + self.sizes[-1])
+
+
+def grid_layout(levels: int, base_resolution: int, finest_resolution: int, log2_table_size: int) -> GridLayout:
+    """Levels whose resolutions grow geometrically from base to finest, each with at most 2^log2_table_size entries."""
+    if levels < 1 or not 1 <= base_resolution <= finest_resolution < 2**20 or not 4 <= log2_table_size <= 28:
+        raise ValueError(
+            f"levels {levels}, resolutions {base_resolution} to {finest_resolution}, log2_table_size "
+            f"{log2_table_size}: need levels >= 1, 1 <= base <= finest < 2^20 and log2_table_size in 4..28."
+        )
+    growth = (finest_resolution / base_resolution) ** (1.0 / max(levels - 1, 1))
+    resolutions = tuple(math.floor(base_resolution * growth**level + 1e-6) for level in range(levels))
+    limit = 2**log2_table_size
+    sizes = tuple(min((resolution + 1) ** 3, limit) for resolution in resolutions)
+    dense = tuple((resolution + 1) ** 3 <= limit for resolution in resolutions)
+    offsets = [0]
+    for size in sizes[:-1]:
+        offsets.append(_aligned(offsets[-1] + size))
+    return GridLayout(resolutions, tuple(offsets), sizes, dense)
+
+
+def _aligned(entries: int) -> int:
+    return -(-entries // ALIGNMENT) * ALIGNMENT
+
+
+def hash_encode(
+    positions: Float[Tensor, "n xyz=3"],
+    table: Float[Tensor, "entries f"],
+    layout: GridLayout,
+    level_weights: Float[Tensor, "levels"] | None = None,
+) -> Float[Tensor, "n channels"]:
+    """Features of points, level after level.
+
+    positions are in [0, 1]^3; outside of it they are clamped, and get no gradient along the clamped axis. level_weights
+    multiply the features of each level (they get no gradient); a level with weight 0 costs nothing and gets no
+    gradient. Gradients flow to table and positions, once. The result and the gradients are the same bits every time,
+    for any number of threads, on the CPU.
+    """
+    if table.shape[0] != layout.entries or table.shape[1] not in (1, 2, 4, 8):
+        raise ValueError(
+            f"Hash table of shape {tuple(table.shape)}: this layout needs ({layout.entries}, F) with F in 1, 2, 4, 8."
+        )
+    return _encode(
+        positions,
+        table,
+        list(layout.resolutions),
+        list(layout.offsets),
+        list(layout.sizes),
+        list(layout.dense),
+        level_weights,
+        choose_twin(table),
+    )
+
+
+def hash_encode_reference(
+    positions: Float[Tensor, "n xyz=3"],
+    table: Float[Tensor, "entries f"],
+    layout: GridLayout,
+    level_weights: Float[Tensor, "levels"] | None = None,
+) -> Float[Tensor, "n channels"]:
+    """The same in plain torch operations, for reading and for comparing."""
+    features = []
+    for level in range(layout.levels):
+        index, fraction = corners(
+            positions, layout.resolutions[level], layout.offsets[level], layout.sizes[level], layout.dense[level]
+        )
+        weight = corner_weights(fraction)
+        feature = (weight[..., None] * table[index]).sum(dim=1)
+        features.append(feature if level_weights is None else feature * level_weights[level])
+    return torch.cat(features, dim=-1)
+
+
+def corners(
+    positions: Float[Tensor, "n xyz=3"], resolution: int, offset: int, size: int, dense: bool
+) -> tuple[Int[Tensor, "n corner=8"], Float[Tensor, "n xyz=3"]]:
+    """Table rows of the eight corners around each point (x slowest, z fastest), and where in the cell it lies."""
+    scaled = positions.clamp(0.0, 1.0) * resolution
+    cell = scaled.detach().nan_to_num().floor().clamp(max=resolution - 1)
+    steps = torch.tensor([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], device=positions.device)
+    corner = cell.long()[:, None] + steps
+    if dense:
+        side = resolution + 1
+        index = corner[..., 0] + side * (corner[..., 1] + side * corner[..., 2])
+    else:
+        x, y, z = (corner[..., axis] * PRIMES[axis] for axis in range(3))
+        index = (x ^ y ^ z) & (size - 1)
+    return index + offset, scaled - cell
+
+
+def corner_weights(fraction: Float[Tensor, "n xyz=3"]) -> Float[Tensor, "n corner=8"]:
+    """Trilinear weights of the eight corners, in the order of `corners`."""
+    x, y, z = torch.stack([1.0 - fraction, fraction], dim=-1).unbind(dim=1)
+    return (x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]).reshape(-1, 8)
+
+
+_GRID = "int[] resolutions, int[] offsets, int[] sizes, bool[] dense, Tensor? level_weights, str twin"
+
+
+@torch.library.custom_op(
+    "diorama::hash_encode", mutates_args=(), schema=f"(Tensor positions, Tensor table, {_GRID}) -> Tensor"
+)
+def _encode(
+    positions: Tensor,
+    table: Tensor,
+    resolutions: Sequence[int],
+    offsets: Sequence[int],
+    sizes: Sequence[int],
+    dense: Sequence[bool],
+    level_weights: Tensor | None,
+    twin: str,
+) -> Tensor:
+    layout = GridLayout(tuple(resolutions), tuple(offsets), tuple(sizes), tuple(dense))
+    if twin == "numba":
+        from diorama.kernels.hash_grid_numba import encode
+    elif twin == "triton":
+        from diorama.kernels.hash_grid_triton import encode
+    else:
+        encode = hash_encode_reference
+    return encode(positions, table, layout, level_weights)
+
+
+@_encode.register_fake
+def _(
+    positions: Tensor,
+    table: Tensor,
+    resolutions: Sequence[int],
+    offsets: Sequence[int],
+    sizes: Sequence[int],
+    dense: Sequence[bool],
+    level_weights: Tensor | None,
+    twin: str,
+) -> Tensor:
+    return table.new_empty(positions.shape[0], len(resolutions) * table.shape[1])
+
+
+@torch.library.custom_op(
+    "diorama::hash_encode_backward",
+    mutates_args=(),
+    schema=f"(Tensor gradient, Tensor positions, Tensor table, {_GRID}, bool to_table, bool to_positions)"
+    " -> (Tensor, Tensor)",
+)
+def _encode_backward(
+    gradient: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    resolutions: Sequence[int],
+    offsets: Sequence[int],
+    sizes: Sequence[int],
+    dense: Sequence[bool],
+    level_weights: Tensor | None,
+    twin: str,
+    to_table: bool,
+    to_positions: bool,
+) -> tuple[Tensor, Tensor]:
+    layout = GridLayout(tuple(resolutions), tuple(offsets), tuple(sizes), tuple(dense))
+    if twin == "numba":
+        from diorama.kernels.hash_grid_numba import gradient_to_positions, gradient_to_table
+    elif twin == "triton":
+        from diorama.kernels.hash_grid_triton import gradient_to_positions, gradient_to_table
+    else:
+        gradient_to_positions, gradient_to_table = _reference_to_positions, _reference_to_table
+    arguments = (gradient, positions, table, layout, level_weights)
+    nothing = table.new_empty(0)
+    return (
+        gradient_to_table(*arguments) if to_table else nothing,
+        gradient_to_positions(*arguments) if to_positions else nothing.clone(),
+    )
+
+
+@_encode_backward.register_fake
+def _(
+    gradient: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    resolutions: Sequence[int],
+    offsets: Sequence[int],
+    sizes: Sequence[int],
+    dense: Sequence[bool],
+    level_weights: Tensor | None,
+    twin: str,
+    to_table: bool,
+    to_positions: bool,
+) -> tuple[Tensor, Tensor]:
+    return (
+        table.new_empty(table.shape if to_table else 0),
+        positions.new_empty(positions.shape if to_positions else 0),
+    )
+
+
+def _reference_to_table(
+    gradient: Tensor, positions: Tensor, table: Tensor, layout: GridLayout, level_weights: Tensor | None
+) -> Tensor:
+    """Each point adds its gradient to its eight corners, by the weight it read them with."""
+    result = torch.zeros_like(table, memory_format=torch.contiguous_format)
+    features = table.shape[1]
+    for level, (index, fraction, part) in enumerate(_each_level(gradient, positions, layout, features, level_weights)):
+        del level
+        share = corner_weights(fraction)[..., None] * part[:, None]
+        result.index_add_(0, index.reshape(-1), share.reshape(-1, features))
+    return result
+
+
+def _reference_to_positions(
+    gradient: Tensor, positions: Tensor, table: Tensor, layout: GridLayout, level_weights: Tensor | None
+) -> Tensor:
+    """Trilinear interpolation is linear along each axis: its slope is the difference of the two faces' means."""
+    slope = torch.zeros_like(positions, memory_format=torch.contiguous_format)
+    levels = _each_level(gradient, positions, layout, table.shape[1], level_weights)
+    for resolution, (index, fraction, part) in zip(layout.resolutions, levels, strict=True):
+        value = (table[index] * part[:, None]).sum(-1).reshape(-1, 2, 2, 2)
+        x, y, z = torch.stack([1.0 - fraction, fraction], dim=-1).unbind(dim=1)
+        slope[:, 0] += resolution * torch.einsum("nyz,ny,nz->n", value[:, 1] - value[:, 0], y, z)
+        slope[:, 1] += resolution * torch.einsum("nxz,nx,nz->n", value[:, :, 1] - value[:, :, 0], x, z)
+        slope[:, 2] += resolution * torch.einsum("nxy,nx,ny->n", value[..., 1] - value[..., 0], x, y)
+    return slope * ((positions >= 0.0) & (positions <= 1.0))
+
+
+def _each_level(
+    gradient: Tensor, positions: Tensor, layout: GridLayout, features: int, level_weights: Tensor | None
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Per level: corner rows, place in the cell, and the gradient of the level's features."""
+    out = []
+    for level in range(layout.levels):
+        index, fraction = corners(
+            positions, layout.resolutions[level], layout.offsets[level], layout.sizes[level], layout.dense[level]
+        )
+        part = gradient[:, level * features : (level + 1) * features]
+        out.append((index, fraction, part if level_weights is None else part * level_weights[level]))
+    return out
+
+
+def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    positions, table, *grid, level_weights, twin = inputs
+    del output
+    ctx.save_for_backward(positions, table, level_weights)
+    ctx.grid, ctx.twin = grid, twin
+
+
+def _backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
+    positions, table, level_weights = ctx.saved_tensors
+    to_positions, to_table = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+    table_gradient, position_gradient = _encode_backward(
+        gradient, positions, table, *ctx.grid, level_weights, ctx.twin, to_table, to_positions
+    )
+    return (
+        position_gradient if to_positions else None,
+        table_gradient if to_table else None,
+        *([None] * 6),
+    )
+
+
+_encode.register_autograd(_backward, setup_context=_save)
