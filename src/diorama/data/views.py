@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
@@ -49,10 +49,12 @@ class Views:
     skipped: tuple[str, ...] = ()
     focal_hints: Float[Tensor, "view"] | None = None
     """Focal length in pixels from EXIF, NaN where unknown; only for photos without cameras."""
+    sizes: Int[Tensor, "view wh=2"] | None = None
+    """True (width, height) of photos without cameras that were padded; None where every photo fills the frame."""
 
     def __post_init__(self) -> None:
         counts = {"names": len(self.names)}
-        for name in ("cameras", "ignore", "object", "depth", "bounds"):
+        for name in ("cameras", "ignore", "object", "depth", "bounds", "focal_hints", "sizes"):
             value = getattr(self, name)
             if value is not None:
                 counts[name] = len(value)
@@ -65,10 +67,31 @@ class Views:
 
     def __getitem__(self, index: Sequence[int] | slice | Tensor) -> "Views":
         """A subset of the views (always a batch: index with a list, a slice or a tensor of indices)."""
-        chosen = torch.arange(len(self))[index] if isinstance(index, slice) else torch.as_tensor(index, dtype=torch.long)
-        per_view = ("images", "cameras", "ignore", "object", "depth", "bounds", "focal_hints")
+        chosen = (
+            torch.arange(len(self))[index] if isinstance(index, slice) else torch.as_tensor(index, dtype=torch.long)
+        )
+        per_view = ("images", "cameras", "ignore", "object", "depth", "bounds", "focal_hints", "sizes")
         kept = {k: getattr(self, k)[chosen] for k in per_view if getattr(self, k) is not None}
         return replace(self, names=tuple(self.names[i] for i in chosen.tolist()), **kept)
+
+    @property
+    def true_sizes(self) -> Int[Tensor, "view wh=2"]:
+        """(width, height) of each photo without its padding."""
+        if self.cameras is not None:
+            return self.cameras.size
+        if self.sizes is not None:
+            return self.sizes
+        return torch.tensor([[self.images.shape[3], self.images.shape[2]]]).expand(len(self), 2)
+
+    def describe(self) -> str:
+        """What was read, in one line: count, size, layout, what belongs to the photos, and how many were left out."""
+        width, height = self.true_sizes.amax(0).tolist()
+        sizes = f"{width}x{height}" + ("" if bool((self.true_sizes == self.true_sizes[0]).all()) else " and smaller")
+        extras = [name for name in ("ignore", "object", "depth", "points", "bounds") if getattr(self, name) is not None]
+        lens = "without cameras" if self.cameras is None else f"{self.cameras.lens} cameras"
+        text = f"{len(self)} photos of {sizes}, {lens}, layout {self.layout}"
+        text += f", with {', '.join(extras)}" if extras else ""
+        return text + (f"; {len(self.skipped)} remarks, the first: {self.skipped[0]}" if self.skipped else "")
 
     def index_of(self, names: Sequence[str]) -> list[int]:
         """Positions of views by name."""

@@ -1,0 +1,306 @@
+"""`transforms.json` of nerfstudio and instant-ngp, read and written. OpenGL camera-to-world matrices.
+
+nerfstudio: docs.nerf.studio, "Data conventions"; instant-ngp: docs/nerf_dataset_tips.md and testbed's nerf_loader.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diorama.cameras.pinhole import Cameras, Lens
+from diorama.data.images import SUFFIXES, image_size
+from diorama.data.shots import Intrinsics, Shot, checked_poses, join_cameras, views_of
+from diorama.data.views import Frame, Views
+from diorama.errors import CameraError, InputError, OutputError
+
+MAX_JSON_BYTES = 256 << 20
+"""A list of cameras; anything larger is not one."""
+
+FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
+"""OpenGL camera axes (x right, y up, z back) to OpenCV's and back."""
+
+LENSES: Mapping[str, Lens] = {
+    "SIMPLE_PINHOLE": "pinhole",
+    "PINHOLE": "pinhole",
+    "SIMPLE_RADIAL": "opencv",
+    "RADIAL": "opencv",
+    "OPENCV": "opencv",
+    "OPENCV_FISHEYE": "fisheye",
+}
+"""`camera_model` -> lens."""
+
+
+def matches(path: Path) -> bool:
+    """True for a folder that holds transforms.json, and for any .json file given by itself."""
+    return (path / "transforms.json").is_file() or (path.is_file() and path.suffix.lower() == ".json")
+
+
+def read(path: Path, *, max_side: int | None = None) -> Views:
+    """The photos a transforms.json lists, in its own world; those without a file are skipped and said.
+
+    Names are the paths as listed, without what all of them share. `split` lists (`train_filenames`,
+    `test_filenames`) become `Views.splits`. Errors: InputError for JSON that is cut or of another program.
+    """
+    file = path if path.is_file() else path / "transforms.json"
+    content = load_json(file)
+    entries = frames_of(content, file)
+    root = file.parent
+    names = short_names([str(entry["file_path"]) for entry in entries])
+    skipped: list[str] = []
+    shots = []
+    for entry, name in zip(entries, names, strict=True):
+        shot = shot_of({**content, **entry}, root, name, skipped)
+        shots += [shot] if shot else []
+    splits = {
+        role.removesuffix("_filenames"): tuple(
+            name for entry, name in zip(entries, names, strict=True) if entry["file_path"] in set(content[role])
+        )
+        for role in ("train_filenames", "val_filenames", "test_filenames")
+        if isinstance(content.get(role), list)
+    }
+    views = views_of(
+        shots,
+        layout="transforms",
+        source=path,
+        frame=Frame(str(content.get("frame_name") or file.name), str(content.get("units") or "arbitrary")),
+        max_side=max_side,
+        skipped=skipped,
+        splits=splits,
+    )
+    return views
+
+
+def load_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; InputError where it is absent, huge, cut, or not an object."""
+    try:
+        if file.stat().st_size > MAX_JSON_BYTES:
+            raise InputError(
+                f"{file}: larger than {MAX_JSON_BYTES >> 20} MB, no list of cameras is. Is it the right file?"
+            )
+        content = json.loads(file.read_text("utf-8-sig"))
+    except OSError as error:
+        raise InputError(
+            f"{file}: cannot be read ({error.strerror or error}). Check the file and its rights."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not readable as JSON ({error}). It may be cut: copy or make it again.") from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{file}: a JSON {type(content).__name__}, but an object with `frames` is needed. Is it another file?"
+        )
+    return content
+
+
+def frames_of(content: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
+    """The frames of a transforms.json, each with a file_path and a 4x4 transform_matrix."""
+    frames = content.get("frames")
+    if not isinstance(frames, list) or not frames:
+        found = ", ".join(list(content)[:6]) or "nothing"
+        raise InputError(
+            f"{file}: no list `frames` (found: {found}). A transforms.json of nerfstudio or instant-ngp is needed."
+        )
+    for index, frame in enumerate(frames):
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str) or not frame["file_path"]:
+            raise InputError(
+                f"{file}: frame {index} has no file_path. Every frame needs file_path and transform_matrix."
+            )
+    return frames
+
+
+def short_names(listed: Sequence[str]) -> list[str]:
+    """Listed paths without the folders that all of them share: `images/0001.jpg` is called `0001.jpg`."""
+    paths = [PurePosixPath(path.replace("\\", "/")) for path in listed]
+    common = (
+        os.path.commonpath([str(path.parent) for path in paths]) if len({p.is_absolute() for p in paths}) == 1 else ""
+    )
+    return [str(path.relative_to(common)) if common not in ("", ".") else str(path) for path in paths]
+
+
+def shot_of(entry: Mapping[str, Any], root: Path, name: str, skipped: list[str]) -> Shot | None:
+    """One frame as a Shot; None, and a line in skipped, where its file is absent or its header cannot be read."""
+    file = find_file(root, entry["file_path"])
+    if file is None:
+        skipped.append(f"{name}: listed, but there is no such file")
+        return None
+    pose = pose_of(entry, name)
+    try:
+        intrinsics = intrinsics_of(entry, file, name)
+    except CameraError:
+        raise
+    except InputError as error:
+        skipped.append(f"{name}: {error}")
+        return None
+    stem = Path(entry["file_path"])
+    dynamic = find_file(root, str(stem.with_name(f"dynamic_mask_{stem.stem}.png")))
+    mask = find_file(root, entry["mask_path"]) if isinstance(entry.get("mask_path"), str) else None
+    unit = number(entry, "depth_unit_scale_factor", 1e-3)
+    depth = entry.get("depth_file_path")
+    if not isinstance(depth, str):
+        depth, unit = entry.get("depth_path"), number(entry, "integer_depth_scale", 1e-3)
+    for kind, listed in (("mask", entry.get("mask_path")), ("depth map", depth)):
+        if isinstance(listed, str) and find_file(root, listed) is None:
+            skipped.append(f"{name} is used without its {kind}: there is no file {listed}")
+    return Shot(
+        name=name,
+        path=file,
+        camera_to_world=pose,
+        intrinsics=intrinsics,
+        ignore_mask=mask or dynamic,
+        inverted_ignore_mask=mask is None and dynamic is not None,
+        depth=find_file(root, depth) if isinstance(depth, str) else None,
+        depth_unit=unit,
+    )
+
+
+def find_file(root: Path, listed: str) -> Path | None:
+    """The file a frame means: as listed, or with the suffix it leaves out; None where there is none."""
+    path = root / listed.replace("\\", "/")
+    try:
+        if path.is_file():
+            return path
+        if path.suffix.lower() in SUFFIXES:
+            return None
+        spellings = [suffix for lower in SUFFIXES for suffix in (lower, lower.upper())]
+        return next((full for suffix in spellings if (full := path.with_name(path.name + suffix)).is_file()), None)
+    except (OSError, ValueError):  # a name no file can have
+        return None
+
+
+def pose_of(entry: Mapping[str, Any], name: str) -> Float[np.ndarray, "4 4"]:
+    """The camera-to-world matrix of a frame (float64), in OpenCV axes."""
+    try:
+        matrix = np.array(entry.get("transform_matrix"), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise CameraError(f"the transform_matrix of {name} does not hold numbers ({error}). Correct it.") from error
+    if matrix.shape == (3, 4):
+        matrix = np.vstack([matrix, [0, 0, 0, 1]])
+    if matrix.shape != (4, 4):
+        raise CameraError(f"the transform_matrix of {name} has shape {matrix.shape}, 4x4 is needed. Correct it.")
+    return matrix @ FLIP
+
+
+def intrinsics_of(entry: Mapping[str, Any], file: Path, name: str) -> Intrinsics:
+    """The lens of a frame, from its own numbers before those of the whole file.
+
+    Focal length: fl_x, fl_y (pixels), else camera_angle_x, camera_angle_y (radians), else x_fov, y_fov (degrees).
+    """
+    stated = (number(entry, "w", 0.0), number(entry, "h", 0.0))
+    size = stated if min(stated) > 0 else tuple(float(side) for side in image_size(file))
+    along = (_focal(entry, "x", size[0]), _focal(entry, "y", size[1]))
+    fx = along[0] or along[1]
+    if fx is None:
+        raise CameraError(
+            f"no focal length for {name}: none of fl_x, camera_angle_x, x_fov is there. Add one, in {file.parent.name}'s "
+            "transforms.json."
+        )
+    centre = (number(entry, "cx", size[0] / 2), number(entry, "cy", size[1] / 2))
+    distortion = tuple(number(entry, key, 0.0) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
+    return Intrinsics((size[0], size[1]), (fx, along[1] or fx), centre, distortion, _lens(entry, distortion, name))
+
+
+def _focal(entry: Mapping[str, Any], axis: str, side: float) -> float | None:
+    if f"fl_{axis}" in entry:
+        return number(entry, f"fl_{axis}", math.nan)
+    for key, unit in ((f"camera_angle_{axis}", 1.0), (f"{axis}_fov", math.pi / 180)):
+        if key in entry:
+            angle = number(entry, key, math.nan) * unit
+            return side / 2 / math.tan(angle / 2) if 0 < angle < math.pi else math.nan
+    return None
+
+
+def _lens(entry: Mapping[str, Any], distortion: Sequence[float], name: str) -> Lens:
+    if any(key in entry for key in ("ftheta_p0", "latlong")) or entry.get("is_latlong"):
+        raise CameraError(
+            f"the camera of {name} is an f-theta or panorama lens, which is not read. Undistort the photos."
+        )
+    model = entry.get("camera_model")
+    if model is not None and model not in LENSES:
+        raise CameraError(
+            f"the camera_model of {name} is {model}; read are {', '.join(LENSES)}. Undistort the photos first."
+        )
+    if entry.get("is_fisheye") or model == "OPENCV_FISHEYE":
+        return "fisheye"
+    return "opencv" if any(distortion) and model not in ("PINHOLE", "SIMPLE_PINHOLE") else "pinhole"
+
+
+def number(entry: Mapping[str, Any], key: str, default: float) -> float:
+    """A number of the file; CameraError where something else stands there."""
+    value = entry.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise CameraError(f"{key} is {str(value)[:40]!r} in transforms.json, a number is needed. Correct it.")
+    return float(value)
+
+
+def write_transforms(
+    path: Path,
+    cameras: Cameras,
+    names: Sequence[str],
+    frame: Frame | None = None,
+    *,
+    folder: str = "",
+    depth_folder: str | None = None,
+    depth_unit: float = 1e-3,
+    mask_folder: str | None = None,
+) -> None:
+    """Write cameras as a transforms.json that nerfstudio reads; `read` gives back the same numbers, bit for bit.
+
+    names: file names; each frame's file_path is `folder/name`. depth_folder: where 16-bit depth PNGs of the same stem
+    lie, in steps of depth_unit. mask_folder: likewise masks, black where ignored. Intrinsics stand in every frame.
+    """
+    if len(names) != len(cameras):
+        raise InputError(f"{len(names)} names but {len(cameras)} cameras; every camera needs one name.")
+    model = {"pinhole": "PINHOLE", "opencv": "OPENCV", "fisheye": "OPENCV_FISHEYE"}[cameras.lens]
+    flip = torch.from_numpy(FLIP)
+    frames = []
+    for index, name in enumerate(names):
+        camera = cameras[index].to(torch.float64)
+        entry: dict[str, Any] = {"file_path": str(PurePosixPath(folder) / name)}
+        entry |= dict(zip(("w", "h"), camera.size.tolist(), strict=True))
+        entry |= dict(zip(("fl_x", "fl_y"), camera.focal.tolist(), strict=True))
+        entry |= dict(zip(("cx", "cy"), camera.centre.tolist(), strict=True))
+        if cameras.lens != "pinhole":
+            entry |= dict(zip(("k1", "k2", "k3", "k4", "p1", "p2"), camera.distortion.tolist(), strict=True))
+        entry["transform_matrix"] = (camera.camera_to_world.cpu() @ flip).tolist()
+        stem = str(PurePosixPath(name).with_suffix(".png"))
+        if depth_folder is not None:
+            entry["depth_file_path"] = str(PurePosixPath(depth_folder) / stem)
+        if mask_folder is not None:
+            entry["mask_path"] = str(PurePosixPath(mask_folder) / stem)
+        frames.append(entry)
+    content: dict[str, Any] = {"camera_model": model}
+    if frame is not None:
+        content |= {"frame_name": frame.name, "units": frame.units}
+    if depth_folder is not None:
+        content["depth_unit_scale_factor"] = depth_unit
+    content["frames"] = frames
+    try:
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} could not be written ({error.strerror or error}). Choose another place.") from error
+
+
+def read_cameras(file: Path) -> tuple[Cameras, tuple[str, ...]]:
+    """The cameras a transforms.json states and their listed file paths, whether or not those files exist.
+
+    For rendering exactly the cameras of a file: w and h must stand in it. Errors: InputError, CameraError.
+    """
+    content = load_json(file)
+    entries = [{**content, **entry} for entry in frames_of(content, file)]
+    names = tuple(str(entry["file_path"]) for entry in entries)
+    for entry, name in zip(entries, names, strict=True):
+        if min(number(entry, "w", 0.0), number(entry, "h", 0.0)) < 1:
+            raise CameraError(f"{file}: no size for {name}. Add w and h (pixels) to the file or to that frame.")
+    lenses = [intrinsics_of(entry, file, name) for entry, name in zip(entries, names, strict=True)]
+    poses = checked_poses(np.stack([pose_of(entry, name) for entry, name in zip(entries, names, strict=True)]), names)
+    size = torch.tensor([[round(side) for side in lens.size] for lens in lenses], dtype=torch.int64)
+    return join_cameras(lenses, names, torch.from_numpy(poses), size), names
