@@ -1,0 +1,218 @@
+"""CO3D: turntable-like videos of objects, cameras in PyTorch3D's convention (x left, y up, row vectors, NDC focal).
+
+Two layouts: a folder with `gt_cameras.npz` (gtR, gtT, gtFL) beside `images/`, and CO3Dv2, where a category folder holds
+`frame_annotations.jgz`, `set_lists/*.json` and a folder per sequence with images, masks, depths and depth masks.
+Sources: pytorch3d/implicitron/dataset/types.py for the annotation fields; github.com/facebookresearch/co3d.
+"""
+
+import gzip
+import json
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diorama.data.images import image_size, list_images, read_depth, read_mask
+from diorama.data.masks import read_coverage
+from diorama.data.numbers import read_npz, read_text
+from diorama.data.posed import PosedPhoto, inside, pad_to, read_posed
+from diorama.data.views import Frame, Views
+from diorama.errors import InputError
+
+ARCHIVE = "gt_cameras.npz"
+ANNOTATIONS = "frame_annotations.jgz"
+
+MAX_ANNOTATION_BYTES = 1 << 30
+"""Unpacked size of the largest annotation file that is read (the real ones stay below 400 MB)."""
+
+TO_OPENCV = np.diag([-1.0, -1.0, 1.0])
+"""PyTorch3D camera axes (x left, y up, z forward) to OpenCV axes (x right, y down, z forward)."""
+
+
+def matches(path: Path) -> bool:
+    """True for a folder with the camera archive, a CO3Dv2 category folder, or a sequence folder inside one."""
+    return (path / ARCHIVE).is_file() or (path / ANNOTATIONS).is_file() or _is_sequence(path)
+
+
+def read(path: Path, *, max_side: int | None = None) -> Views:
+    """One CO3D sequence; a category folder is accepted where it holds a single sequence.
+
+    Errors: InputError where counts differ, annotations are cut, or the sequence must be chosen.
+    """
+    if (path / ARCHIVE).is_file():
+        return _read_archive(path, max_side)
+    category = path if (path / ANNOTATIONS).is_file() else path.parent
+    return _read_sequence(category, None if category == path else path.name, max_side)
+
+
+def camera_from_ndc(
+    rotation: np.ndarray,
+    translation: np.ndarray,
+    focal: np.ndarray,
+    principal: np.ndarray,
+    size: tuple[int, int],
+    isotropic: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(camera_to_world 4x4 OpenCV, K 3x3 pixels) of a PyTorch3D camera: X_camera = X_world @ rotation + translation.
+
+    isotropic: NDC in which the shorter side spans [-1, 1] (PyTorch3D since 0.5); else both sides do. size: (w, h).
+    """
+    extent = np.array(size, dtype=np.float64)
+    half = np.full(2, extent.min() / 2) if isotropic else extent / 2
+    focal_pixels, centre = focal * half, extent / 2 - principal * half
+    camera_to_world = np.eye(4)
+    camera_to_world[:3, :3] = rotation @ TO_OPENCV
+    camera_to_world[:3, 3] = -rotation @ translation
+    intrinsics = np.array([[focal_pixels[0], 0, centre[0]], [0, focal_pixels[1], centre[1]], [0, 0, 1.0]])
+    return camera_to_world, intrinsics
+
+
+def _read_archive(path: Path, max_side: int | None) -> Views:
+    """images/ and gt_cameras.npz, whose rows follow the sorted file names."""
+    arrays = read_npz(path / ARCHIVE)
+    files = list_images(path / "images") if (path / "images").is_dir() else []
+    shapes = {name: (len(files), *tail) for name, tail in (("gtR", (3, 3)), ("gtT", (3,)), ("gtFL", (2,)))}
+    found = {name: arrays[name].shape if name in arrays else None for name in shapes}
+    if not files or found != shapes:
+        raise InputError(f"{path / ARCHIVE}: found {found}; {len(files)} photos in images/ need {shapes}.")
+    if any(arrays[name].dtype.kind not in "fiu" for name in shapes):
+        raise InputError(f"{path / ARCHIVE}: cameras must be numbers.")
+    photos = []
+    for index, file in enumerate(files):
+        row = [arrays[name][index].astype(np.float64) for name in shapes]
+        size = image_size(file)
+        photos.append(PosedPhoto(file.name, file, *camera_from_ndc(row[0], row[1], row[2], np.zeros(2), size), size))
+    return replace(read_posed(photos, max_side), frame=Frame("CO3D gt_cameras.npz"), source=path, layout="co3d")
+
+
+def _is_sequence(path: Path) -> bool:
+    return path.is_dir() and (path / "images").is_dir() and (path.parent / ANNOTATIONS).is_file()
+
+
+def _read_sequence(category: Path, sequence: str | None, max_side: int | None) -> Views:
+    """One sequence of a CO3Dv2 category with masks, depth and its split."""
+    frames = _annotated_frames(category / ANNOTATIONS, sequence)
+    root = category.parent
+    photos, by_name, absent = [], {}, 0
+    for frame in frames:
+        photo = _posed(frame, root, category / ANNOTATIONS)
+        if photo.path.is_file():
+            photos.append(photo)
+            by_name[photo.name] = frame
+        else:
+            absent += 1
+    if not photos:
+        raise InputError(f"{category}: none of the {len(frames)} annotated photos is there. Unpack the sequence first.")
+    views = read_posed(photos, max_side)
+    kept = [by_name[name] for name in views.names]
+    skipped = [f"{absent} annotated photos are missing"] if absent else []
+    coverage, depth = None, None
+    try:
+        if all(frame.get("mask") for frame in kept):
+            coverage = read_coverage(views, [inside(root, frame["mask"]["path"]) for frame in kept])
+    except (InputError, KeyError, TypeError) as error:
+        skipped.append(f"object masks left out: {error}")
+    try:
+        if all(frame.get("depth") for frame in kept):
+            depth = torch.stack([_read_depth(root, views, index, frame["depth"]) for index, frame in enumerate(kept)])
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        skipped.append(f"depth maps left out: {error}")
+    return replace(
+        views,
+        object=coverage,
+        depth=depth,
+        frame=Frame("CO3Dv2 frame_annotations.jgz"),
+        source=category / str(frames[0]["sequence_name"]),
+        layout="co3d",
+        splits=_shipped_split(category, str(frames[0]["sequence_name"]), views.names),
+        skipped=(*skipped, *views.skipped),
+    )
+
+
+def _annotated_frames(file: Path, sequence: str | None) -> list[dict[str, Any]]:
+    """The annotations of one sequence, by frame number."""
+    wanted = "Needed: the gzipped JSON list of frame annotations of a CO3Dv2 category."
+    try:
+        with gzip.open(file) as packed:
+            content = packed.read(MAX_ANNOTATION_BYTES + 1)
+        if len(content) > MAX_ANNOTATION_BYTES:
+            raise InputError(f"{file}: more than {MAX_ANNOTATION_BYTES >> 20} MB unpacked. {wanted}")
+        frames = json.loads(content)
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not readable ({error}). {wanted}") from error
+    if not isinstance(frames, list) or not all(isinstance(f, dict) and "sequence_name" in f for f in frames):
+        raise InputError(f"{file}: not a list of frames with a sequence_name. {wanted}")
+    sequences = sorted({str(frame["sequence_name"]) for frame in frames})
+    if sequence is None:
+        here = [name for name in sequences if (file.parent / name / "images").is_dir()]
+        if len(here) != 1:
+            raise InputError(
+                f"{file.parent}: {len(here)} sequences are here ({', '.join(here[:4])} ...), one is needed. "
+                f"Name its folder: {file.parent / (here or sequences or ['SEQUENCE'])[0]}"
+            )
+        sequence = here[0]
+    chosen = [frame for frame in frames if str(frame["sequence_name"]) == sequence]
+    if not chosen:
+        raise InputError(f"{file}: lists no frame of sequence {sequence}, only {', '.join(sequences[:4])} ...")
+    return sorted(chosen, key=lambda frame: str(frame.get("frame_number", "")).zfill(12))
+
+
+def _posed(frame: dict[str, Any], root: Path, file: Path) -> PosedPhoto:
+    """One annotated frame; named after its photo file."""
+    try:
+        photo = inside(root, frame["image"]["path"])
+        height, width = (int(side) for side in frame["image"]["size"])
+        viewpoint = frame["viewpoint"]
+        layout = viewpoint.get("intrinsics_format", "ndc_norm_image_bounds")
+        rotation, translation, focal, principal = (
+            np.array(viewpoint[key], dtype=np.float64).reshape(shape)
+            for key, shape in (("R", (3, 3)), ("T", (3,)), ("focal_length", (2,)), ("principal_point", (2,)))
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{file}: frame {frame.get('frame_number')} has no whole image and viewpoint ({error!r})."
+        ) from error
+    if layout not in ("ndc_isotropic", "ndc_norm_image_bounds"):
+        raise InputError(f"{file}: intrinsics_format {layout!r}; ndc_isotropic or ndc_norm_image_bounds are known.")
+    isotropic = layout == "ndc_isotropic"
+    camera = camera_from_ndc(rotation, translation, focal, principal, (width, height), isotropic)
+    return PosedPhoto(photo.name, photo, *camera, (width, height))
+
+
+def _read_depth(root: Path, views: Views, index: int, annotation: dict[str, Any]) -> Float[Tensor, "h w"]:
+    """Planar depth of one frame: 16-bit PNG whose bits are a half float, times scale_adjustment, inside its mask."""
+    width, height = views.cameras.size[index].tolist() if views.cameras is not None else (0, 0)
+    bits = read_depth(inside(root, annotation["path"]), unit=1.0, size=(width, height)).numpy().astype(np.uint16)
+    depth = bits.view(np.float16).astype(np.float32) * float(annotation["scale_adjustment"])
+    depth[~np.isfinite(depth) | (depth < 0)] = 0
+    if annotation.get("mask_path"):
+        depth[read_mask(inside(root, annotation["mask_path"]), (width, height)).numpy() == 0] = 0
+    return pad_to(torch.from_numpy(depth), views.images[index])
+
+
+def _shipped_split(category: Path, sequence: str, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """train, val, test of the first set list that holds out photos of this sequence (many-view lists first).
+
+    A set list is {train: [[sequence, frame number, path], ...], val: ..., test: ...}. Few-view lists put a whole
+    sequence into one role: they ship no split of it.
+    """
+    folder = category / "set_lists"
+    lists = sorted(folder.glob("*.json"), key=lambda file: ("manyview" not in file.name, file.name))
+    for file in lists:
+        try:
+            content = json.loads(read_text(file, MAX_ANNOTATION_BYTES))
+            roles = {
+                role: tuple(Path(path).name for name, _, path in rows if str(name) == sequence)
+                for role, rows in content.items()
+            }
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"{file}: not a CO3Dv2 set list ({error}). Copy it again, or remove it.") from error
+        split = {role: tuple(n for n in listed if n in names) for role, listed in roles.items()}
+        if split.get("train") and split.get("test") and not set(split["train"]) & set(split["test"]):
+            return {role: listed for role, listed in split.items() if listed}
+    return {}

@@ -1,0 +1,77 @@
+"""Strecha et al. 2008 (fountain-P11, Herz-Jesu): one `PHOTO.camera` per undistorted photo, cameras from a laser scan.
+
+A `.camera` holds K (3x3), three distortion zeros, R (camera-to-world, 3x3), the camera centre, width and height; units
+are metres.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from diorama.data.images import list_images
+from diorama.data.numbers import parse_numbers, read_text
+from diorama.data.posed import PosedPhoto, read_posed
+from diorama.data.views import Frame, Views
+from diorama.errors import InputError
+
+NUMBERS_PER_CAMERA = 26
+"""9 of K, 3 zeros, 9 of R, 3 of the centre, width and height."""
+
+
+def matches(path: Path) -> bool:
+    """True for a folder with `.camera` files in it or in a folder right below it."""
+    return path.is_dir() and bool(_camera_files(path))
+
+
+def read(path: Path, *, max_side: int | None = None) -> Views:
+    """All photos that have a `.camera` file of their name; the others are left out and said.
+
+    Errors: InputError where a `.camera` is cut or distorted, or no photo has one.
+    """
+    cameras = {file.name.removesuffix(".camera"): file for file in _camera_files(path)}
+    files = {file.name: file for folder in _photo_folders(path) for file in list_images(folder)}
+    shared = sorted(set(cameras) & set(files))
+    if not shared:
+        raise InputError(
+            f"{path}: {len(cameras)} .camera files and {len(files)} photos, but none share a name. "
+            "A photo 0000.jpg needs 0000.jpg.camera."
+        )
+    views = read_posed([_read_camera(cameras[name], name, files[name]) for name in shared], max_side)
+    skipped = []
+    for what, names in (("photo", set(files) - set(cameras)), (".camera file", set(cameras) - set(files))):
+        if names:
+            skipped.append(f"{len(names)} x {what} without its partner: {', '.join(sorted(names)[:3])}")
+    return replace(
+        views,
+        frame=Frame("Strecha .camera files", "metres"),
+        source=path,
+        layout="strecha",
+        skipped=(*skipped, *views.skipped),
+    )
+
+
+def _photo_folders(path: Path) -> list[Path]:
+    """The folder itself and those right below it."""
+    return [path, *sorted(folder for folder in path.iterdir() if folder.is_dir())]
+
+
+def _camera_files(path: Path) -> list[Path]:
+    """All `.camera` files in the folder and right below it."""
+    return [file for folder in _photo_folders(path) for file in sorted(folder.glob("*.camera"))]
+
+
+def _read_camera(file: Path, name: str, photo: Path) -> PosedPhoto:
+    """One `.camera`; its K is for the width and height it states."""
+    words = read_text(file).split()
+    if len(words) < NUMBERS_PER_CAMERA:
+        raise InputError(f"{file}: {len(words)} numbers, {NUMBERS_PER_CAMERA} are needed. Is the file whole?")
+    values = np.array(parse_numbers(words[:NUMBERS_PER_CAMERA], str(file)))
+    if np.any(values[9:12] != 0):
+        raise InputError(f"{file}: distortion {values[9:12]}, zeros are needed here. Undistort the photos first.")
+    width, height = values[24:26]
+    if not (1 <= width < 1e6 and 1 <= height < 1e6):
+        raise InputError(f"{file}: a photo of {width} x {height} pixels cannot be. Is the file whole?")
+    camera_to_world = np.eye(4)
+    camera_to_world[:3, :3], camera_to_world[:3, 3] = values[12:21].reshape(3, 3), values[21:24]
+    return PosedPhoto(name, photo, camera_to_world, values[:9].reshape(3, 3), (int(width), int(height)))
