@@ -1,6 +1,8 @@
 """What the command line says when something goes wrong, and with which exit code it leaves."""
 
+import contextlib
 import errno
+import os
 import shlex
 import sys
 import traceback
@@ -68,8 +70,9 @@ def _stopped(words: Sequence[str]) -> str:
 
 
 def _closed_pipe() -> tuple[str, int]:
-    """The reader of our output went away (`diorama ... | head`): leave quietly."""
-    sys.stdout = open("/dev/null", "w") if sys.platform != "win32" else sys.stdout  # noqa: SIM115
+    """The reader of our output went away (`diorama ... | head`): leave quietly, also when Python flushes at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return "", 141
 
 

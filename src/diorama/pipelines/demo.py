@@ -150,9 +150,8 @@ def contact_sheet(photos: Views, truth: Views, seen: Rendering) -> Float[Tensor,
     assert truth.depth is not None
     known = truth.depth[truth.depth > 0]
     near, far = (float(known.quantile(q)) for q in (0.01, 0.90))
-    rows = [list(photos.images)]
-    for index in range(len(truth)):
-        rows.append([truth.images[index], seen.colour[index], depth_colours(seen.depth[index], near, far)])
+    depths = [depth_colours(depth, near, far) for depth in seen.depth]
+    rows = [list(photos.images), *(list(row) for row in zip(truth.images, seen.colour, depths, strict=True))]
     gap = 4
     padded = [torch.cat([_framed(image, gap) for image in row], dim=2) for row in rows]
     return torch.cat(padded, dim=1)

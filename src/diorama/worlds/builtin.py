@@ -26,7 +26,7 @@ def table_top() -> World:
             ),
             Solid(
                 Block(),
-                Placement((0.0, 0.0, -0.03), (0.95, 0.70, 0.03), turn=12),
+                Placement((0.0, 0.0, -0.03), (0.95, 0.70, 0.03), turn=12.0),
                 Wood((0.62, 0.36, 0.17), (0.30, 0.14, 0.055), seed=1),
                 gloss=0.12,
             ),
@@ -37,13 +37,13 @@ def table_top() -> World:
             ),
             Solid(
                 Ball(),
-                Placement((0.10, -0.20, 0.17), (0.17, 0.17, 0.17), turn=30, tilt=35),
+                Placement((0.10, -0.20, 0.17), (0.17, 0.17, 0.17), turn=30.0, tilt=35.0),
                 Checker((0.85, 0.80, 0.68), (0.70, 0.08, 0.06), side=0.085),
                 gloss=0.5,
             ),
             Solid(
                 Block(),
-                Placement((-0.38, 0.06, 0.13), (0.14, 0.20, 0.13), turn=-28),
+                Placement((-0.38, 0.06, 0.13), (0.14, 0.20, 0.13), turn=-28.0),
                 Speckle((0.05, 0.20, 0.30), (0.45, 0.75, 0.70), grain=0.07, octaves=4, contrast=2.2, seed=21),
             ),
             Solid(
@@ -59,7 +59,7 @@ def table_top() -> World:
             ),
             Solid(
                 Block(),
-                Placement((-0.20, -0.36, 0.06), (0.06, 0.06, 0.06), turn=20),
+                Placement((-0.20, -0.36, 0.06), (0.06, 0.06, 0.06), turn=20.0),
                 Checker((0.15, 0.45, 0.14), (0.80, 0.85, 0.60), side=0.06),
             ),
         ),

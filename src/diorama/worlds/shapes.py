@@ -92,7 +92,7 @@ def _roots(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     root = under.clamp(min=0).sqrt()
     safe = torch.where(a.abs() < 1e-12, 1e-12, a)
     one, two = (-b - root) / safe, (-b + root) / safe
-    exists = under > 0
+    exists = under >= 0
     return (
         torch.where(exists, torch.minimum(one, two), NOTHING),
         torch.where(exists, torch.maximum(one, two), NOTHING),
