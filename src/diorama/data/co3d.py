@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
-from diorama.data.images import image_size, list_images, read_depth, read_mask
-from diorama.data.masks import read_coverage
+from diorama.data.images import list_images, read_depth, read_mask
 from diorama.data.numbers import read_npz, read_text
-from diorama.data.posed import PosedPhoto, inside, pad_to, read_posed
+from diorama.data.posed import pinhole_shot, rigid, stored_size
+from diorama.data.shots import Shot, views_of
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 
@@ -51,13 +50,13 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
 
 
 def camera_from_ndc(
-    rotation: np.ndarray,
-    translation: np.ndarray,
-    focal: np.ndarray,
-    principal: np.ndarray,
-    size: tuple[int, int],
+    rotation: Float[np.ndarray, "3 3"],
+    translation: Float[np.ndarray, "3"],
+    focal: Float[np.ndarray, "2"],
+    principal: Float[np.ndarray, "2"],
+    size: tuple[float, float],
     isotropic: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "3 3"]]:
     """(camera_to_world 4x4 OpenCV, K 3x3 pixels) of a PyTorch3D camera: X_camera = X_world @ rotation + translation.
 
     isotropic: NDC in which the shorter side spans [-1, 1] (PyTorch3D since 0.5); else both sides do. size: (w, h).
@@ -65,9 +64,7 @@ def camera_from_ndc(
     extent = np.array(size, dtype=np.float64)
     half = np.full(2, extent.min() / 2) if isotropic else extent / 2
     focal_pixels, centre = focal * half, extent / 2 - principal * half
-    camera_to_world = np.eye(4)
-    camera_to_world[:3, :3] = rotation @ TO_OPENCV
-    camera_to_world[:3, 3] = -rotation @ translation
+    camera_to_world = rigid(rotation @ TO_OPENCV, -rotation @ translation)
     intrinsics = np.array([[focal_pixels[0], 0, centre[0]], [0, focal_pixels[1], centre[1]], [0, 0, 1.0]])
     return camera_to_world, intrinsics
 
@@ -82,12 +79,13 @@ def _read_archive(path: Path, max_side: int | None) -> Views:
         raise InputError(f"{path / ARCHIVE}: found {found}; {len(files)} photos in images/ need {shapes}.")
     if any(arrays[name].dtype.kind not in "fiu" for name in shapes):
         raise InputError(f"{path / ARCHIVE}: cameras must be numbers.")
-    photos = []
+    shots = []
     for index, file in enumerate(files):
-        row = [arrays[name][index].astype(np.float64) for name in shapes]
-        size = image_size(file)
-        photos.append(PosedPhoto(file.name, file, *camera_from_ndc(row[0], row[1], row[2], np.zeros(2), size), size))
-    return replace(read_posed(photos, max_side), frame=Frame("CO3D gt_cameras.npz"), source=path, layout="co3d")
+        rotation, translation, focal = (arrays[name][index].astype(np.float64) for name in shapes)
+        size = stored_size(file)
+        camera = camera_from_ndc(rotation, translation, focal, np.zeros(2), size)
+        shots.append(pinhole_shot(file.name, file, *camera, size=size))
+    return views_of(shots, layout="co3d", source=path, frame=Frame("CO3D gt_cameras.npz"), max_side=max_side)
 
 
 def _is_sequence(path: Path) -> bool:
@@ -97,41 +95,17 @@ def _is_sequence(path: Path) -> bool:
 def _read_sequence(category: Path, sequence: str | None, max_side: int | None) -> Views:
     """One sequence of a CO3Dv2 category with masks, depth and its split."""
     frames = _annotated_frames(category / ANNOTATIONS, sequence)
-    root = category.parent
-    photos, by_name, absent = [], {}, 0
-    for frame in frames:
-        photo = _posed(frame, root, category / ANNOTATIONS)
-        if photo.path.is_file():
-            photos.append(photo)
-            by_name[photo.name] = frame
-        else:
-            absent += 1
-    if not photos:
-        raise InputError(f"{category}: none of the {len(frames)} annotated photos is there. Unpack the sequence first.")
-    views = read_posed(photos, max_side)
-    kept = [by_name[name] for name in views.names]
-    skipped = [f"{absent} annotated photos are missing"] if absent else []
-    coverage, depth = None, None
-    try:
-        if all(frame.get("mask") for frame in kept):
-            coverage = read_coverage(views, [inside(root, frame["mask"]["path"]) for frame in kept])
-    except (InputError, KeyError, TypeError) as error:
-        skipped.append(f"object masks left out: {error}")
-    try:
-        if all(frame.get("depth") for frame in kept):
-            depth = torch.stack([_read_depth(root, views, index, frame["depth"]) for index, frame in enumerate(kept)])
-    except (InputError, KeyError, TypeError, ValueError) as error:
-        skipped.append(f"depth maps left out: {error}")
-    return replace(
-        views,
-        object=coverage,
-        depth=depth,
-        frame=Frame("CO3Dv2 frame_annotations.jgz"),
-        source=category / str(frames[0]["sequence_name"]),
+    root, name = category.parent, str(frames[0]["sequence_name"])
+    shots = [_posed(frame, root, category / ANNOTATIONS) for frame in frames]
+    views = views_of(
+        shots,
         layout="co3d",
-        splits=_shipped_split(category, str(frames[0]["sequence_name"]), views.names),
-        skipped=(*skipped, *views.skipped),
+        source=category / name,
+        frame=Frame("CO3Dv2 frame_annotations.jgz"),
+        max_side=max_side,
+        splits=_shipped_split(category, name, [shot.name for shot in shots if shot.path.is_file()]),
     )
+    return _with_depth(views, root, {shot.name: frame for shot, frame in zip(shots, frames, strict=True)})
 
 
 def _annotated_frames(file: Path, sequence: str | None) -> list[dict[str, Any]]:
@@ -162,10 +136,10 @@ def _annotated_frames(file: Path, sequence: str | None) -> list[dict[str, Any]]:
     return sorted(chosen, key=lambda frame: str(frame.get("frame_number", "")).zfill(12))
 
 
-def _posed(frame: dict[str, Any], root: Path, file: Path) -> PosedPhoto:
+def _posed(frame: dict[str, Any], root: Path, file: Path) -> Shot:
     """One annotated frame; named after its photo file."""
     try:
-        photo = inside(root, frame["image"]["path"])
+        photo = root / frame["image"]["path"]
         height, width = (int(side) for side in frame["image"]["size"])
         viewpoint = frame["viewpoint"]
         layout = viewpoint.get("intrinsics_format", "ndc_norm_image_bounds")
@@ -179,23 +153,40 @@ def _posed(frame: dict[str, Any], root: Path, file: Path) -> PosedPhoto:
         ) from error
     if layout not in ("ndc_isotropic", "ndc_norm_image_bounds"):
         raise InputError(f"{file}: intrinsics_format {layout!r}; ndc_isotropic or ndc_norm_image_bounds are known.")
-    isotropic = layout == "ndc_isotropic"
-    camera = camera_from_ndc(rotation, translation, focal, principal, (width, height), isotropic)
-    return PosedPhoto(photo.name, photo, *camera, (width, height))
+    size = (float(width), float(height))
+    camera = camera_from_ndc(rotation, translation, focal, principal, size, layout == "ndc_isotropic")
+    mask = frame.get("mask")
+    mask_path = root / mask["path"] if isinstance(mask, dict) and isinstance(mask.get("path"), str) else None
+    return pinhole_shot(photo.name, photo, *camera, size=size, object_mask=mask_path)
 
 
-def _read_depth(root: Path, views: Views, index: int, annotation: dict[str, Any]) -> Float[Tensor, "h w"]:
+def _with_depth(views: Views, root: Path, frame_of: dict[str, dict[str, Any]]) -> Views:
+    """Add the depth maps that the frames name; one that cannot be read is left out and said."""
+    assert views.cameras is not None
+    depth, notes = torch.zeros(len(views), *views.images.shape[-2:]), list(views.skipped)
+    for index, name in enumerate(views.names):
+        width, height = views.cameras.size[index].tolist()
+        annotation = frame_of[name].get("depth")
+        if not annotation:
+            continue
+        try:
+            depth[index, :height, :width] = torch.from_numpy(_read_depth(root, annotation, (width, height)))
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            notes.append(f"{name} is used without its depth: {error}")
+    return replace(views, depth=depth if bool((depth > 0).any()) else None, skipped=tuple(notes))
+
+
+def _read_depth(root: Path, annotation: dict[str, Any], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
     """Planar depth of one frame: 16-bit PNG whose bits are a half float, times scale_adjustment, inside its mask."""
-    width, height = views.cameras.size[index].tolist() if views.cameras is not None else (0, 0)
-    bits = read_depth(inside(root, annotation["path"]), unit=1.0, size=(width, height)).numpy().astype(np.uint16)
-    depth = bits.view(np.float16).astype(np.float32) * float(annotation["scale_adjustment"])
+    bits = read_depth(root / annotation["path"], unit=1.0, size=size).numpy().astype(np.uint16)
+    depth = bits.view(np.float16).astype(np.float32) * np.float32(annotation["scale_adjustment"])
     depth[~np.isfinite(depth) | (depth < 0)] = 0
     if annotation.get("mask_path"):
-        depth[read_mask(inside(root, annotation["mask_path"]), (width, height)).numpy() == 0] = 0
-    return pad_to(torch.from_numpy(depth), views.images[index])
+        depth[read_mask(root / annotation["mask_path"], size).numpy() == 0] = 0
+    return depth
 
 
-def _shipped_split(category: Path, sequence: str, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def _shipped_split(category: Path, sequence: str, names: list[str]) -> dict[str, tuple[str, ...]]:
     """train, val, test of the first set list that holds out photos of this sequence (many-view lists first).
 
     A set list is {train: [[sequence, frame number, path], ...], val: ..., test: ...}. Few-view lists put a whole

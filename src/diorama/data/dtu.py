@@ -5,17 +5,16 @@ the sphere that holds the object. The user's frame is that of world_mat; scale_m
 """
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from diorama.data.images import list_images
-from diorama.data.masks import shipped_coverage
+from diorama.data.masks import match_masks
 from diorama.data.numbers import read_npz, require_finite
-from diorama.data.posed import PosedPhoto, read_posed
+from diorama.data.posed import pinhole_shot, rigid
+from diorama.data.shots import views_of
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 
@@ -33,9 +32,6 @@ EXCLUDED = (*range(3, 8), *range(16, 22), *range(36, 40))
 
 PROTOCOL_FRAMES = 49
 """The protocol knows the first 49 frames only."""
-
-LARGEST_SKEW = 1e-2
-"""Skew of K, as a share of the focal length, beyond which the pinhole model here does not hold."""
 
 
 def matches(path: Path) -> bool:
@@ -60,28 +56,30 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
         )
     files = list_images(folder)
     frames = _frames_of(files, arrays, count, archive)
-    photos = [
-        PosedPhoto(file.name, file, *decompose_projection(_matrix(arrays, "world_mat", frame, archive)), size=None)
-        for file, frame in zip(files, frames, strict=True)
-    ]
-    views = read_posed(photos, max_side)
-    frame_of = {file.name: frame for file, frame in zip(files, frames, strict=True)}
     skipped = [f"{count - len(files)} of {count} cameras have no photo"] if count > len(files) else []
+    masks = _masks(path, files, skipped)
+    shots = []
+    for file, frame in zip(files, frames, strict=True):
+        camera_to_world, intrinsics = decompose_projection(_matrix(arrays, "world_mat", frame, archive))
+        sphere = _matrix(arrays, "scale_mat", frame, archive) if f"scale_mat_{frame}" in arrays else None
+        bounds = None if sphere is None else sphere_bounds(camera_to_world, sphere)
+        mask = masks.get(file.name)
+        shots.append(pinhole_shot(file.name, file, camera_to_world, intrinsics, object_mask=mask, bounds=bounds))
     is_scan = count in SCAN_SIZES
-    coverage, trouble = shipped_coverage(views, path / "mask" if (path / "mask").is_dir() else path / "masks")
-    return replace(
-        views,
-        object=coverage,
-        bounds=_bounds(views, arrays, frame_of, archive),
-        frame=Frame(f"DTU world_mat of {archive.name}", "millimetres" if is_scan else "arbitrary"),
-        source=path,
+    return views_of(
+        shots,
         layout="dtu",
-        splits=protocol_split({frame_of[name]: name for name in views.names}) if is_scan else {},
-        skipped=(*views.skipped, *skipped, *trouble),
+        source=path,
+        frame=Frame(f"DTU world_mat of {archive.name}", "millimetres" if is_scan else "arbitrary"),
+        max_side=max_side,
+        skipped=skipped,
+        splits=protocol_split({f: file.name for f, file in zip(frames, files, strict=True)}) if is_scan else {},
     )
 
 
-def decompose_projection(projection: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def decompose_projection(
+    projection: Float[np.ndarray, "_ 4"],
+) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "3 3"]]:
     """(camera_to_world 4x4, K 3x3) of a projection matrix K [R | t], given as 3x4 or 4x4.
 
     K is upper triangular with a positive diagonal and K[2, 2] = 1; R is a rotation whatever the sign of the matrix.
@@ -100,29 +98,20 @@ def decompose_projection(projection: np.ndarray) -> tuple[np.ndarray, np.ndarray
     if np.linalg.det(rotation) < 0:
         rotation, translation = -rotation, -translation
     intrinsics = intrinsics / intrinsics[2, 2]
-    if abs(intrinsics[0, 1]) > LARGEST_SKEW * intrinsics[0, 0]:
-        raise InputError(
-            f"a projection matrix has skew {intrinsics[0, 1]:.1f} px at focal length {intrinsics[0, 0]:.1f} px. "
-            "Cameras here have square angles: undistort the photos first."
-        )
-    camera_to_world = np.eye(4)
-    camera_to_world[:3, :3] = rotation.T
-    camera_to_world[:3, 3] = -rotation.T @ translation
-    return camera_to_world, intrinsics
+    return rigid(rotation.T, -rotation.T @ translation), intrinsics
 
 
 def sphere_bounds(
-    camera_to_world: Float[torch.Tensor, "view 4 4"], scale_mats: Float[torch.Tensor, "view 4 4"]
-) -> Float[torch.Tensor, "view 2"]:
-    """Near and far (planar depth, user units) of the sphere scale_mat gives, per view.
+    camera_to_world: Float[np.ndarray, "4 4"], scale_mat: Float[np.ndarray, "4 4"]
+) -> tuple[float, float]:
+    """Near and far (planar depth, user units) of the sphere that scale_mat makes of the unit sphere.
 
-    A camera inside its sphere, or looking away from it, gets a hundredth of the radius as near.
+    A camera inside the sphere, or one that looks away from it, gets a hundredth of the radius as near.
     """
-    scale_mats = scale_mats.to(camera_to_world)
-    middle, radius = scale_mats[:, :3, 3], scale_mats[:, :3, 0].norm(dim=-1)
-    depth = ((middle - camera_to_world[:, :3, 3]) * camera_to_world[:, :3, 2]).sum(-1)
-    near = torch.maximum(depth - radius, 0.01 * radius)
-    return torch.stack([near, torch.maximum(depth + radius, 2 * near)], dim=-1)
+    radius = float(np.linalg.norm(scale_mat[:3, 0]))
+    depth = float((scale_mat[:3, 3] - camera_to_world[:3, 3]) @ camera_to_world[:3, 2])
+    near = max(depth - radius, 0.01 * radius)
+    return near, max(depth + radius, 2 * near)
 
 
 def protocol_split(name_of: dict[int, str]) -> dict[str, tuple[str, ...]]:
@@ -138,15 +127,17 @@ def protocol_split(name_of: dict[int, str]) -> dict[str, tuple[str, ...]]:
     return {"train": train, "test": tuple(name_of[f] for f in test), "train_order": train, "excluded": excluded}
 
 
-def _bounds(
-    views: Views, arrays: dict[str, np.ndarray], frame_of: dict[str, int], archive: Path
-) -> Float[torch.Tensor, "view 2"] | None:
-    """Near and far per view from the spheres of scale_mat; None where the archive has none."""
-    frames = [frame_of[name] for name in views.names]
-    if views.cameras is None or any(f"scale_mat_{frame}" not in arrays for frame in frames):
-        return None
-    spheres = np.stack([_matrix(arrays, "scale_mat", frame, archive) for frame in frames])
-    return sphere_bounds(views.cameras.camera_to_world, torch.from_numpy(spheres))
+def _masks(path: Path, files: list[Path], skipped: list[str]) -> dict[str, Path]:
+    """Object masks by photo name; none, and a line in skipped, where they do not go with the photos."""
+    folder = next((path / name for name in ("mask", "masks") if (path / name).is_dir()), None)
+    if folder is None:
+        return {}
+    names = [file.name for file in files]
+    try:
+        return dict(zip(names, match_masks(names, folder), strict=True))
+    except InputError as error:
+        skipped.append(f"object masks left out: {error}")
+        return {}
 
 
 def _frames_of(files: list[Path], arrays: dict[str, np.ndarray], count: int, archive: Path) -> list[int]:

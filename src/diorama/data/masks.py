@@ -43,19 +43,6 @@ def with_masks(views: Views, *, ignore: Path | str | None = None, object: Path |
     return views
 
 
-def shipped_coverage(views: Views, folder: Path) -> tuple[Float[Tensor, "view h w"] | None, tuple[str, ...]]:
-    """Object masks that came with a data set, or None and one line that says why they were left out.
-
-    Masks that a user names must fit; masks that merely lie there do not stop a reconstruction.
-    """
-    if not folder.is_dir():
-        return None, ()
-    try:
-        return read_coverage(views, match_masks(views.names, folder)), ()
-    except InputError as error:
-        return None, (f"object masks left out: {error}",)
-
-
 def match_masks(names: Sequence[str], where: Path | str) -> tuple[Path, ...]:
     """The mask file of each photo, in the order of names.
 

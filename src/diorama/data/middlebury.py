@@ -4,16 +4,14 @@ x = K [R | t] X, image origin at the top-left. README.txt states a tight boundin
 """
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from diorama.data.numbers import parse_numbers, read_text
-from diorama.data.posed import PosedPhoto, inside, read_posed
+from diorama.data.posed import pinhole_shot, rigid
+from diorama.data.shots import Shot, views_of
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 
@@ -37,50 +35,37 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     tables = sorted(path.glob("*_par.txt"))
     if len(tables) != 1:
         raise InputError(f"{path}: {len(tables)} files *_par.txt, exactly one is needed. Put each scene into a folder.")
-    photos = _parse(tables[0])
-    present = [photo for photo in photos if photo.path.is_file()]
-    absent = [photo.name for photo in photos if not photo.path.is_file()]
-    if not present:
-        raise InputError(f"{path}: none of the {len(photos)} photos that {tables[0].name} lists is there.")
-    views = read_posed(present, max_side)
     box = read_bounding_box(path / "README.txt")
-    skipped = (f"{len(absent)} listed photos are missing: {', '.join(absent[:3])}",) if absent else ()
-    return replace(
-        views,
-        bounds=None if box is None or views.cameras is None else box_bounds(views.cameras.camera_to_world, box),
-        frame=Frame(f"Middlebury {tables[0].name}"),
-        source=path,
+    return views_of(
+        _parse(tables[0], box),
         layout="middlebury",
-        skipped=(*skipped, *views.skipped),
+        source=path,
+        frame=Frame(f"Middlebury {tables[0].name}"),
+        max_side=max_side,
     )
 
 
-def read_bounding_box(path: Path) -> Float[Tensor, "2 xyz=3"] | None:
+def read_bounding_box(path: Path) -> Float[np.ndarray, "2 3"] | None:
     """Lower and upper corner from two lines `(x y z)` after the words "bounding box"; None where there are none."""
     if not path.is_file():
         return None
     _, found, rest = read_text(path).partition("bounding box")
-    triples = re.findall(r"\(([^()]*)\)", rest)[:2] if found else []
-    if len(triples) < 2:
+    corners = [triple.replace(",", " ").split() for triple in re.findall(r"\(([^()]*)\)", rest)[:2]] if found else []
+    if [len(corner) for corner in corners] != [3, 3]:
         return None
-    corners = [triple.replace(",", " ").split() for triple in triples]
-    if any(len(corner) != 3 for corner in corners):
-        return None
-    numbers = torch.tensor([parse_numbers(corner, str(path)) for corner in corners])
-    if not bool(torch.isfinite(numbers).all()):
-        return None
-    return torch.stack([numbers.amin(0), numbers.amax(0)])
+    numbers = np.array([parse_numbers(corner, str(path)) for corner in corners])
+    return np.stack([numbers.min(0), numbers.max(0)]) if np.isfinite(numbers).all() else None
 
 
-def box_bounds(camera_to_world: Float[Tensor, "view 4 4"], box: Float[Tensor, "2 xyz=3"]) -> Float[Tensor, "view 2"]:
-    """Smallest and largest planar depth of the eight corners of a box, per view."""
-    corners = torch.cartesian_prod(box[:, 0], box[:, 1], box[:, 2]).to(camera_to_world)
-    depth = torch.einsum("vnx,vx->vn", corners - camera_to_world[:, None, :3, 3], camera_to_world[:, :3, 2])
-    far = depth.amax(-1)
-    return torch.stack([torch.maximum(depth.amin(-1), SMALLEST_NEAR * far), far], dim=-1)
+def box_bounds(camera_to_world: Float[np.ndarray, "4 4"], box: Float[np.ndarray, "2 3"]) -> tuple[float, float]:
+    """Smallest and largest planar depth of the eight corners of a box."""
+    corners = np.stack(np.meshgrid(*box.T, indexing="ij"), axis=-1).reshape(-1, 3)
+    depth = (corners - camera_to_world[:3, 3]) @ camera_to_world[:3, 2]
+    far = float(depth.max())
+    return max(float(depth.min()), SMALLEST_NEAR * abs(far)), far
 
 
-def _parse(table: Path) -> list[PosedPhoto]:
+def _parse(table: Path, box: Float[np.ndarray, "2 3"] | None) -> list[Shot]:
     """All cameras of a `_par.txt`."""
     lines = [line for line in read_text(table).splitlines() if line.strip()]
     try:
@@ -89,14 +74,15 @@ def _parse(table: Path) -> list[PosedPhoto]:
         raise InputError(f"{table}: the first line is {lines[0][:40]!r}, the number of photos is needed.") from error
     if count != len(lines) - 1 or count == 0:
         raise InputError(f"{table}: announces {count} photos and lists {max(len(lines) - 1, 0)}. Is the file whole?")
-    photos = []
+    shots = []
     for number, line in enumerate(lines[1:], 2):
         words = line.split()
         if len(words) != WORDS_PER_LINE:
             raise InputError(f"{table}, line {number}: {len(words)} words, {WORDS_PER_LINE} are needed (name K R t).")
         values = np.array(parse_numbers(words[1:], f"{table}, line {number}"))
         rotation, translation = values[9:18].reshape(3, 3), values[18:]
-        camera_to_world = np.eye(4)
-        camera_to_world[:3, :3], camera_to_world[:3, 3] = rotation.T, -rotation.T @ translation
-        photos.append(PosedPhoto(words[0], inside(table.parent, words[0]), camera_to_world, values[:9].reshape(3, 3)))
-    return photos
+        camera_to_world = rigid(rotation.T, -rotation.T @ translation)
+        bounds = None if box is None else box_bounds(camera_to_world, box)
+        file = table.parent / words[0]
+        shots.append(pinhole_shot(words[0], file, camera_to_world, values[:9].reshape(3, 3), bounds=bounds))
+    return shots

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from diorama.data.images import read_depth
 from diorama.data.numbers import read_matrix
-from diorama.data.posed import PosedPhoto, pad_to, read_posed
+from diorama.data.posed import pinhole_shot
+from diorama.data.shots import views_of
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 
@@ -43,7 +44,7 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     depth_intrinsics = read_matrix(path / INTRINSICS, 3, 3)
     own = sorted(path.glob(COLOUR_INTRINSICS))
     colour_intrinsics = read_matrix(own[0], 3, 3) if own else depth_intrinsics
-    photos, lost, unposed = [], 0, 0
+    shots, lost, unposed = [], 0, 0
     for file in sorted(path.glob("frame-*.color.*")):
         pose_file = path / f"{_stem(file.name)}.pose.txt"
         if not pose_file.is_file():
@@ -51,24 +52,23 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
             continue
         pose = read_matrix(pose_file, 4, 4)
         if np.isfinite(pose).all():
-            photos.append(PosedPhoto(file.name, file, pose, colour_intrinsics))
+            depth = None if own else path / f"{_stem(file.name)}.depth.png"
+            shots.append(pinhole_shot(file.name, file, pose, colour_intrinsics, depth=depth))
         else:
             lost += 1
     notes = [f"{unposed} photos have no pose.txt"] if unposed else []
     notes += [f"{lost} poses hold NaN or infinity: the tracker was lost there"] if lost else []
-    if not photos:
+    if not shots:
         raise InputError(f"{path}: no frame has a usable pose. {'; '.join(notes)}. Use `diorama pose` to find poses.")
-    views = read_posed(photos, max_side)
-    depth, without = _read_depths(views, path, depth_intrinsics if own else None)
-    notes += [f"{without} frames have no depth.png"] if without else []
-    return replace(
-        views,
-        depth=depth,
-        frame=Frame("RGB-D pose.txt files", "metres"),
-        source=path,
+    views = views_of(
+        shots,
         layout="rgbd",
-        skipped=(*notes, *views.skipped),
+        source=path,
+        frame=Frame("RGB-D pose.txt files", "metres"),
+        max_side=max_side,
+        skipped=notes,
     )
+    return _with_resampled_depth(views, path, depth_intrinsics) if own else views
 
 
 def resample_depth(
@@ -92,30 +92,24 @@ def resample_depth(
     return torch.where(inside, found, torch.zeros_like(found))
 
 
-def _read_depths(views: Views, path: Path, intrinsics: np.ndarray | None) -> tuple[Tensor | None, int]:
-    """(depth of every view, number of views without a depth file); None where no view has one.
-
-    intrinsics: K of the depth camera at the size of its own files; None where depth is registered to colour.
-    """
-    planes, without = [], 0
+def _with_resampled_depth(views: Views, path: Path, intrinsics: Float[np.ndarray, "3 3"]) -> Views:
+    """Add the depth files of a depth camera with intrinsics of its own, as the colour camera sees them."""
+    assert views.cameras is not None
+    depth, notes = torch.zeros(len(views), *views.images.shape[-2:]), list(views.skipped)
     for index, name in enumerate(views.names):
-        file = path / f"{_stem(name)}.depth.png"
-        image = views.images[index]
-        if not file.is_file() or views.cameras is None:
-            planes.append(image.new_zeros(image.shape[-2:]))
-            without += 1
+        camera = views.cameras[index]
+        target = torch.eye(3)
+        target[0, 0], target[1, 1] = camera.focal
+        target[:2, 2] = camera.centre
+        width, height = camera.size.tolist()
+        try:
+            measured = read_depth(path / f"{_stem(name)}.depth.png", METRES_PER_STEP)
+        except InputError as error:
+            notes.append(f"{name} is used without its depth: {error}")
             continue
-        width, height = views.cameras.size[index].tolist()
-        if intrinsics is None:
-            placed = read_depth(file, METRES_PER_STEP, size=(width, height))
-        else:
-            target = torch.eye(3)
-            target[0, 0], target[1, 1] = views.cameras.focal[index]
-            target[:2, 2] = views.cameras.centre[index]
-            depth = read_depth(file, METRES_PER_STEP)
-            placed = resample_depth(depth, torch.from_numpy(intrinsics).float(), target, width, height)
-        planes.append(pad_to(placed, image))
-    return (None if without == len(views) else torch.stack(planes)), without
+        resampled = resample_depth(measured, torch.from_numpy(intrinsics).float(), target, width, height)
+        depth[index, :height, :width] = resampled
+    return replace(views, depth=depth if bool((depth > 0).any()) else None, skipped=tuple(notes))
 
 
 def _stem(name: str) -> str:

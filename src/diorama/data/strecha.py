@@ -4,14 +4,14 @@ A `.camera` holds K (3x3), three distortion zeros, R (camera-to-world, 3x3), the
 are metres.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from diorama.data.images import list_images
 from diorama.data.numbers import parse_numbers, read_text
-from diorama.data.posed import PosedPhoto, read_posed
+from diorama.data.posed import pinhole_shot, rigid
+from diorama.data.shots import Shot, views_of
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 
@@ -21,7 +21,7 @@ NUMBERS_PER_CAMERA = 26
 
 def matches(path: Path) -> bool:
     """True for a folder with `.camera` files in it or in a folder right below it."""
-    return path.is_dir() and bool(_camera_files(path))
+    return path.is_dir() and (any(path.glob("*.camera")) or any(path.glob("*/*.camera")))
 
 
 def read(path: Path, *, max_side: int | None = None) -> Views:
@@ -37,17 +37,17 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
             f"{path}: {len(cameras)} .camera files and {len(files)} photos, but none share a name. "
             "A photo 0000.jpg needs 0000.jpg.camera."
         )
-    views = read_posed([_read_camera(cameras[name], name, files[name]) for name in shared], max_side)
     skipped = []
     for what, names in (("photo", set(files) - set(cameras)), (".camera file", set(cameras) - set(files))):
         if names:
             skipped.append(f"{len(names)} x {what} without its partner: {', '.join(sorted(names)[:3])}")
-    return replace(
-        views,
-        frame=Frame("Strecha .camera files", "metres"),
-        source=path,
+    return views_of(
+        [_read_camera(cameras[name], name, files[name]) for name in shared],
         layout="strecha",
-        skipped=(*skipped, *views.skipped),
+        source=path,
+        frame=Frame("Strecha .camera files", "metres"),
+        max_side=max_side,
+        skipped=skipped,
     )
 
 
@@ -61,7 +61,7 @@ def _camera_files(path: Path) -> list[Path]:
     return [file for folder in _photo_folders(path) for file in sorted(folder.glob("*.camera"))]
 
 
-def _read_camera(file: Path, name: str, photo: Path) -> PosedPhoto:
+def _read_camera(file: Path, name: str, photo: Path) -> Shot:
     """One `.camera`; its K is for the width and height it states."""
     words = read_text(file).split()
     if len(words) < NUMBERS_PER_CAMERA:
@@ -72,6 +72,5 @@ def _read_camera(file: Path, name: str, photo: Path) -> PosedPhoto:
     width, height = values[24:26]
     if not (1 <= width < 1e6 and 1 <= height < 1e6):
         raise InputError(f"{file}: a photo of {width} x {height} pixels cannot be. Is the file whole?")
-    camera_to_world = np.eye(4)
-    camera_to_world[:3, :3], camera_to_world[:3, 3] = values[12:21].reshape(3, 3), values[21:24]
-    return PosedPhoto(name, photo, camera_to_world, values[:9].reshape(3, 3), (int(width), int(height)))
+    camera_to_world = rigid(values[12:21].reshape(3, 3), values[21:24])
+    return pinhole_shot(name, photo, camera_to_world, values[:9].reshape(3, 3), size=(float(width), float(height)))

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from diorama.data.images import MAX_PIXELS, stack_photos
 from diorama.data.resample import area_average, fit_size
+from diorama.data.shots import check_memory
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 
@@ -61,6 +62,8 @@ def read(path: Path, *, max_side: int | None = None, count: int = FRAMES) -> Vie
         chosen = _sharpest(_decode(container, notes), total, min(count, total))
     if not chosen:
         raise InputError(f"{path}: no frame could be decoded. {' '.join(notes)} Copy it again.")
+    largest = fit_size((chosen[0].frame.width, chosen[0].frame.height), max_side)
+    check_memory(len(chosen), *largest)
     photos = [torch.from_numpy(_upright(best.frame, max_side)) for best in chosen]
     images, _, padding = stack_photos(photos)
     return Views(
