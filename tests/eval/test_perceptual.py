@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
+from torch.nn import functional
 
 from diorama.errors import InputError
 from diorama.eval.perceptual import Lpips, flip_error
@@ -33,15 +33,14 @@ def plain_lpips(weights, render, photo):
     total = torch.zeros(len(render))
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
     x, y = (((2 * z - 1) - shift.view(1, 3, 1, 1)) / scale.view(1, 3, 1, 1) for z in (render, photo))
+    trunk = {key.removeprefix("features."): value for key, value in weights.items()}
     for stage, layers in enumerate(VGG_STAGES):
         if stage:
-            x, y = F.max_pool2d(x, 2, 2), F.max_pool2d(y, 2, 2)
+            x, y = functional.max_pool2d(x, 2, 2), functional.max_pool2d(y, 2, 2)
         for layer in layers:
-            x, y = (
-                F.relu(F.conv2d(z, weights[f"features.{layer}.weight"], weights[f"features.{layer}.bias"], padding=1))
-                for z in (x, y)
-            )
-        difference = (F.normalize(x, dim=1, eps=1e-10) - F.normalize(y, dim=1, eps=1e-10)) ** 2
+            kernel, bias = trunk[f"{layer}.weight"], trunk[f"{layer}.bias"]
+            x, y = (functional.relu(functional.conv2d(z, kernel, bias, padding=1)) for z in (x, y))
+        difference = (functional.normalize(x, dim=1, eps=1e-10) - functional.normalize(y, dim=1, eps=1e-10)) ** 2
         total += (difference * weights[f"lin{stage}.model.1.weight"]).sum(1).mean((1, 2))
     return total
 
@@ -92,7 +91,6 @@ def test_wrong_weights_are_refused_with_what_is_missing(tmp_path):
     save_file(lacking, tmp_path / "lacking.safetensors")
     with pytest.raises(InputError, match=r"heads\.4\.weight"):
         Lpips.from_file(tmp_path / "lacking.safetensors")
-
 
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):

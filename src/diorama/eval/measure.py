@@ -18,7 +18,7 @@ from diorama.data.views import Views
 from diorama.errors import InputError, MissingExtraError
 from diorama.eval import metrics
 from diorama.eval.perceptual import Lpips, flip_error
-from diorama.types import DensityFn, Rendering, RenderFn
+from diorama.types import DensityFn, RenderFn, Rendering
 
 Values = Mapping[str, float | None]
 """Column name -> number, None where it was not measured."""

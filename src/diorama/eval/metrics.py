@@ -6,9 +6,9 @@ in float64. Weights leave pixels out (0) or keep them (1); an image of which no 
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.rays import camera_rays
@@ -18,7 +18,7 @@ PSNR_CEILING = 100.0
 """dB given to a perfect copy, so that means stay finite; rounding to 8 bits alone costs more (58.9 dB)."""
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales, fine to coarse. Source: Wang et al. 2003, section 3.2."""
-MS_SSIM_SMALLEST = 161
+MS_SSIM_SMALLEST = 176
 """Pixels: the shorter side must still hold an 11-pixel window after four halvings."""
 
 
@@ -56,9 +56,7 @@ def ssim_uniform7(
     return _ssim_and_contrast(render, photo, kernel, data_range, covariance_scale=49 / 48)[0]
 
 
-def ssim_signed7(
-    render: Float[Tensor, "*view c h w"], photo: Float[Tensor, "*view c h w"]
-) -> Float[Tensor, "*view"]:
+def ssim_signed7(render: Float[Tensor, "*view c h w"], photo: Float[Tensor, "*view c h w"]) -> Float[Tensor, "*view"]:
     """`ssim_uniform7` of images mapped to [-1, 1]: the form in DiffusioNeRF's tables (its code; spec 5.4).
 
     SSIM changes with the zero point, so this is another number than `ssim_uniform7`, not another name for it."""
@@ -81,15 +79,13 @@ def ms_ssim(
 
     Both sides of the image must have at least `MS_SSIM_SMALLEST` pixels. Source: Wang et al. 2003, eq. 7."""
     batch = render.shape[:-3]
-    first, second = render.double().flatten(0, -4), photo.double().flatten(0, -4)
-    if not batch:
-        first, second = render.double()[None], photo.double()[None]
+    first, second = (image.double().reshape(-1, *image.shape[-3:]) for image in (render, photo))
     product = first.new_ones(len(first))
     for scale, exponent in enumerate(MS_SSIM_WEIGHTS):
         similarity, contrast = _ssim_and_contrast(first, second, _gaussian_window(), data_range)
         last = scale == len(MS_SSIM_WEIGHTS) - 1
         product = product * (similarity if last else contrast).clamp(min=0) ** exponent
-        first, second = F.avg_pool2d(first, 2), F.avg_pool2d(second, 2)
+        first, second = functional.avg_pool2d(first, 2), functional.avg_pool2d(second, 2)
     return product.reshape(batch)
 
 
@@ -137,7 +133,11 @@ def near_mass(
     y = (torch.arange(rows) + 0.5) * height / rows
     pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(1, -1, 2).to(camera.focal)
     bundle = camera_rays(camera, pixels)
-    origins, directions, cosine = bundle.origins.reshape(-1, 3), bundle.directions.reshape(-1, 3), bundle.cosine.flatten()
+    origins, directions, cosine = (
+        bundle.origins.reshape(-1, 3),
+        bundle.directions.reshape(-1, 3),
+        bundle.cosine.flatten(),
+    )
     depth = start + (limit - start) * (torch.arange(samples) + 0.5).to(origins) / samples
     along = depth / cosine[:, None]
     points = origins[:, None] + along[..., None] * directions[:, None]
@@ -183,7 +183,7 @@ def _ssim_and_contrast(
     moments = torch.stack([x, y, x * x, y * y, x * y])
     planes = moments.reshape(-1, 1, *x.shape[-2:])
     kernel = window.to(planes)
-    planes = F.conv2d(F.conv2d(planes, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
+    planes = functional.conv2d(functional.conv2d(planes, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
     mean_x, mean_y, square_x, square_y, cross = planes.reshape(5, *x.shape[:-2], *planes.shape[-2:])
     variances = covariance_scale * ((square_x - mean_x**2).clamp(min=0) + (square_y - mean_y**2).clamp(min=0))
     covariance = covariance_scale * (cross - mean_x * mean_y)

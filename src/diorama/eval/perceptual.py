@@ -49,9 +49,7 @@ class Lpips(nn.Module):
         """The name under which numbers of this net are reported."""
         return f"lpips_{self.net}"
 
-    def forward(
-        self, render: Float[Tensor, "view 3 h w"], photo: Float[Tensor, "view 3 h w"]
-    ) -> Float[Tensor, "view"]:
+    def forward(self, render: Float[Tensor, "view 3 h w"], photo: Float[Tensor, "view 3 h w"]) -> Float[Tensor, "view"]:
         """Distance per image (0 for equal images); at least 32 pixels a side (AlexNet 64) or a stage is empty."""
         distance = render.new_zeros(len(render))
         for head, first, second in zip(self.heads, self._stages(render), self._stages(photo), strict=True):
@@ -141,7 +139,7 @@ def _unit_length(features: Float[Tensor, "view c h w"]) -> Float[Tensor, "view c
 
 
 def _canonical_key(key: str) -> str:
-    """torchvision and authors' names -> ours: `net.slice2.5.weight` -> `features.5.weight`, `lin0...` -> `heads.0...`."""
+    """Others' names to ours: `net.slice2.5.weight` -> `features.5.weight`, `lin0...` -> `heads.0...`."""
     parts = key.split(".")
     if parts[0] == "net" and len(parts) == 4 and parts[1].startswith("slice"):
         return ".".join(("features", *parts[2:]))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from diorama.data.views import Views
 from diorama.errors import InputError
@@ -32,15 +32,19 @@ class Published:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A benchmark. layouts: the readers' names of its folders; size: (width, height), None to keep the photos' own;
+    """A benchmark. layout: the reader's name of its folders, marker: how one
+    knows them; size: (width, height), None to keep the photos' own;
     members: scene names that belong to it, empty where any scene may be measured."""
 
     name: str
     split: str
     size: tuple[int, int] | None
-    layouts: tuple[str, ...]
+    layout: str
+    marker: str
     masks: str | None
     """How photos' masks enter the table: `object on white`, or none."""
+    originals: tuple[tuple[int, int], ...] = ()
+    """Sizes of the photos the authors started from; copies of other sizes are a departure."""
     members: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
     notes: tuple[str, ...] = field(default=())
@@ -50,8 +54,10 @@ LLFF = Protocol(
     name="llff",
     split="every8",
     size=(504, 378),
-    layouts=("llff",),
+    layout="llff",
+    marker="poses_bounds.npy",
     masks=None,
+    originals=((4032, 3024), (4000, 3000)),
     members=LLFF_SCENES,
     published=(
         Published(
@@ -77,8 +83,10 @@ DTU = Protocol(
     name="dtu",
     split="protocol",
     size=(400, 300),
-    layouts=("dtu",),
+    layout="dtu",
+    marker="cameras_sphere.npz or cameras.npz",
     masks="object on white",
+    originals=((1600, 1200),),
     members=tuple(f"scan{number}" for number in DTU_SCANS),
     published=(
         Published(
@@ -107,7 +115,8 @@ CO3D = Protocol(
     name="co3d",
     split="auto",
     size=None,
-    layouts=("co3d", "co3d_npz"),
+    layout="co3d",
+    marker="gt_cameras.npz or frame_annotations.jgz",
     masks="object on white",
     notes=("photos keep their own size; no published figures are stored for this protocol",),
 )
@@ -120,25 +129,26 @@ def find_protocol(name: str) -> Protocol | None:
     return next((protocol for protocol in PROTOCOLS if protocol.name == name), None)
 
 
-def departures(protocol: Protocol, scene: str, found: tuple[int, int], resized: bool) -> list[str]:
+def departures(protocol: Protocol, scene: str, on_disk: tuple[int, int] | None) -> list[str]:
     """What differs from the published protocol for one scene; to be printed with every table.
 
-    found: (width, height) of the photos on disk."""
+    on_disk: (width, height) of the photo files, None if unknown."""
     lines = []
     if protocol.members and not any(_names_member(scene, member) for member in protocol.members):
         what = f"{len(protocol.members)} scenes: {', '.join(protocol.members)}"
         lines.append(f"{scene} is not among the protocol's {what}")
     if protocol.members:
         lines.append(f"one scene is not comparable with the published means over {len(protocol.members)} scenes")
-    if resized and protocol.size is not None:
-        lines.append(f"photos area-resized from the {found[0]}x{found[1]} on disk to {protocol.size[0]}x{protocol.size[1]}")
+    if on_disk is not None and protocol.size is not None and on_disk not in (protocol.size, *protocol.originals):
+        copies, used, first = (f"{w}x{h}" for w, h in (on_disk, protocol.size, protocol.originals[0]))
+        lines.append(f"photos area-resized to {used} from copies of {copies}, not from the authors' {first}")
     return lines
 
 
 def at_protocol_size(views: Views, protocol: Protocol) -> Views:
     """The photos and cameras at the protocol's size, by area averaging; masks likewise, depth by nearest neighbour.
 
-    InputError where the shapes of photo and protocol differ by more than a pixel's rounding, or the photos are smaller."""
+    InputError where photos and protocol differ in shape by more than rounding, or the photos are smaller."""
     if protocol.size is None or views.cameras is None:
         return views
     width, height = protocol.size
@@ -149,15 +159,15 @@ def at_protocol_size(views: Views, protocol: Protocol) -> Views:
     skewed = abs(found_width * height / (found_height * width) - 1) > 0.01
     if not uniform or skewed or found_width < width:
         raise InputError(
-            f"the {protocol.name} protocol measures at {width}x{height}; these photos are {found_width}x{found_height}. "
+            f"the {protocol.name} protocol measures at {width}x{height}; these are {found_width}x{found_height}. "
             "Photos of one size, of that shape and at least as large are needed."
         )
 
     def area(planes: torch.Tensor) -> torch.Tensor:
-        return F.interpolate(planes.float(), size=(height, width), mode="area")
+        return functional.interpolate(planes.float(), size=(height, width), mode="area")
 
     ignore = None if views.ignore is None else area(views.ignore[:, None])[:, 0] > 0
-    depth = None if views.depth is None else F.interpolate(views.depth[:, None], size=(height, width))[:, 0]
+    depth = None if views.depth is None else functional.interpolate(views.depth[:, None], size=(height, width))[:, 0]
     return replace(
         views,
         images=area(views.images).to(views.images),

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from diorama.errors import OutputError
 from diorama.eval.measure import HeldOut, SceneResult
@@ -23,14 +23,24 @@ FORMAT_VERSION = 1
 """Of metrics.json; goes up when a field changes its meaning."""
 
 _COLOUR_STOPS = torch.tensor(
-    [[0, 0, 4], [40, 11, 84], [101, 21, 110], [159, 42, 99], [212, 72, 66], [245, 125, 21], [250, 193, 39], [252, 255, 164]]
+    [
+        [0, 0, 4],
+        [40, 11, 84],
+        [101, 21, 110],
+        [159, 42, 99],
+        [212, 72, 66],
+        [245, 125, 21],
+        [250, 193, 39],
+        [252, 255, 164],
+    ]
 )
 """The inferno colour map at eight even steps, 0 to 255."""
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1240px; padding: 0 1rem; color: #1c1c1e }
 table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem .2rem 0; text-align: left }
-td.number { font-variant-numeric: tabular-nums } .unmeasured { color: #888 } h2 { margin: 2rem 0 .3rem; font-size: 1rem }
+td.number { font-variant-numeric: tabular-nums } .unmeasured { color: #888 }
+h2 { margin: 2rem 0 .3rem; font-size: 1rem }
 .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: .5rem }
 figure { margin: 0 } img { width: 100%; display: block; border-radius: 3px } figcaption { color: #666; font-size: 13px }
 @media (prefers-color-scheme: dark) { body { background: #151517; color: #e8e8ea } figcaption { color: #aaa } }
@@ -89,14 +99,14 @@ def disparity(depth: Float[Tensor, "h w"], reference: Float[Tensor, "h w"]) -> F
     return torch.where(depth > 0, (1 / depth.clamp(min=1e-12) - 1 / far) / span, torch.zeros_like(depth))
 
 
-def shrink(image: Float[Tensor, "3 h w"], longest_side: int) -> Float[Tensor, "3 h w"]:
+def shrink(image: Float[Tensor, "3 h w"], longest_side: int) -> Float[Tensor, "3 height width"]:
     """Area-averaged down to at most `longest_side` pixels; never enlarged."""
     height, width = image.shape[-2:]
     scale = longest_side / max(height, width)
     if scale >= 1:
         return image
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return F.interpolate(image[None], size=size, mode="area")[0]
+    return functional.interpolate(image[None], size=size, mode="area")[0]
 
 
 def encode_jpeg(image: Float[Tensor, "3 h w"]) -> bytes:
@@ -134,7 +144,9 @@ def write_text(path: Path, text: str) -> None:
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written ({error.strerror}). Free space or choose another place.") from error
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror}). Free space or choose another place."
+        ) from error
 
 
 def write_json(path: Path, content: object) -> None:

@@ -1,5 +1,6 @@
 """Results as text: one row per scene or setting, and under it what the numbers are."""
 
+import html
 from collections.abc import Mapping, Sequence
 
 from diorama.eval.measure import SceneResult
@@ -12,7 +13,7 @@ LEGEND = {
     "ssim_uniform7": "SSIM, uniform 7x7 window, images in [0, 1] (as scikit-image; higher)",
     "ssim_gaussian11": "SSIM, Gaussian 11x11 window, sigma 1.5 (as torchmetrics; higher)",
     "ssim_signed7": "SSIM, uniform 7x7 window, images in [-1, 1], range 2 (as in DiffusioNeRF's tables; higher)",
-    "ms_ssim": "multi-scale SSIM, five scales (higher; images of 161 pixels a side or more)",
+    "ms_ssim": "multi-scale SSIM, five scales (higher; images of 176 pixels a side or more)",
     "flip": "mean LDR FLIP error, 67 pixels per degree (lower)",
     "lpips": "LPIPS (lower)",
     "lpips_vgg16": "LPIPS 0.1 with VGG16 (lower)",
@@ -51,6 +52,25 @@ def text_table(rows: Sequence[Mapping[str, str]]) -> str:
     lines = ["  ".join(c.ljust(widths[c]) for c in columns)]
     lines += ["  ".join(row.get(c, "").ljust(widths[c]) for c in columns) for row in rows]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def html_table(title: str, tables: Sequence[Sequence[Mapping[str, str]]], notes: Sequence[str]) -> str:
+    """A self-contained page of tables and notes; everything is escaped."""
+    parts = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>']
+    parts.append(
+        "<style>body{font:14px system-ui,sans-serif;margin:2rem}td,th{padding:.15rem .8rem;text-align:left}</style>"
+    )
+    parts.append(f"<h1>{html.escape(title)}</h1>")
+    for rows in filter(None, tables):
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(row.get(column, ''))}</td>" for column in columns) + "</tr>"
+            for row in rows
+        )
+        parts.append(f"<table><tr>{head}</tr>{body}</table>")
+    parts += [f"<p>{html.escape(note)}</p>" for note in notes]
+    return "\n".join(parts) + "</html>\n"
 
 
 def scene_table(result: SceneResult) -> str:
