@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from diorama.kernels.hash_grid import GridLayout, grid_layout, hash_encode, hash_encode_reference
-from diorama.kernels.twins import use_twin
 
 LAYOUT = grid_layout(6, 4, 64, 10)
 """Two dense levels, then hashed ones."""

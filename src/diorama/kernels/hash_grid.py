@@ -12,6 +12,8 @@ torch and can be differentiated as often as wanted.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -46,6 +48,17 @@ class GridLayout:
     def entries(self) -> int:
         """Rows of the table."""
         return _aligned(self.offsets[-1] + self.sizes[-1])
+
+    def to_numbers(self) -> list[int]:
+        """The layout as a flat list, four numbers per level: what an operation of torch can be given."""
+        levels = zip(self.resolutions, self.offsets, self.sizes, map(int, self.dense), strict=True)
+        return [number for level in levels for number in level]
+
+    @staticmethod
+    def from_numbers(numbers: Sequence[int]) -> "GridLayout":
+        """The inverse of `to_numbers`."""
+        resolutions, offsets, sizes, dense = (tuple(numbers[start::4]) for start in range(4))
+        return GridLayout(resolutions, offsets, sizes, tuple(map(bool, dense)))
 
 
 def grid_layout(levels: int, base_resolution: int, finest_resolution: int, log2_table_size: int) -> GridLayout:
@@ -87,16 +100,9 @@ def hash_encode(
         raise ValueError(
             f"Hash table of shape {tuple(table.shape)}: this layout needs ({layout.entries}, F) with F in 1, 2, 4, 8."
         )
-    return _encode(
-        positions,
-        table,
-        list(layout.resolutions),
-        list(layout.offsets),
-        list(layout.sizes),
-        list(layout.dense),
-        level_weights,
-        choose_twin(table),
-    )
+    if level_weights is not None:
+        level_weights = level_weights.to(table)
+    return _encode(positions, table, layout.to_numbers(), level_weights, choose_twin(table))
 
 
 def hash_encode_reference(
@@ -140,108 +146,13 @@ def corner_weights(fraction: Float[Tensor, "n xyz=3"]) -> Float[Tensor, "n corne
     return (x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]).reshape(-1, 8)
 
 
-_GRID = "int[] resolutions, int[] offsets, int[] sizes, bool[] dense, Tensor? level_weights, str twin"
-
-
-@torch.library.custom_op(
-    "diorama::hash_encode", mutates_args=(), schema=f"(Tensor positions, Tensor table, {_GRID}) -> Tensor"
-)
-def _encode(
-    positions: Tensor,
-    table: Tensor,
-    resolutions: Sequence[int],
-    offsets: Sequence[int],
-    sizes: Sequence[int],
-    dense: Sequence[bool],
-    level_weights: Tensor | None,
-    twin: str,
-) -> Tensor:
-    layout = GridLayout(tuple(resolutions), tuple(offsets), tuple(sizes), tuple(dense))
-    if twin == "numba":
-        from diorama.kernels.hash_grid_numba import encode
-    elif twin == "triton":
-        from diorama.kernels.hash_grid_triton import encode
-    else:
-        encode = hash_encode_reference
-    return encode(positions, table, layout, level_weights)
-
-
-@_encode.register_fake
-def _(
-    positions: Tensor,
-    table: Tensor,
-    resolutions: Sequence[int],
-    offsets: Sequence[int],
-    sizes: Sequence[int],
-    dense: Sequence[bool],
-    level_weights: Tensor | None,
-    twin: str,
-) -> Tensor:
-    return table.new_empty(positions.shape[0], len(resolutions) * table.shape[1])
-
-
-@torch.library.custom_op(
-    "diorama::hash_encode_backward",
-    mutates_args=(),
-    schema=f"(Tensor gradient, Tensor positions, Tensor table, {_GRID}, bool to_table, bool to_positions)"
-    " -> (Tensor, Tensor)",
-)
-def _encode_backward(
-    gradient: Tensor,
-    positions: Tensor,
-    table: Tensor,
-    resolutions: Sequence[int],
-    offsets: Sequence[int],
-    sizes: Sequence[int],
-    dense: Sequence[bool],
-    level_weights: Tensor | None,
-    twin: str,
-    to_table: bool,
-    to_positions: bool,
-) -> tuple[Tensor, Tensor]:
-    layout = GridLayout(tuple(resolutions), tuple(offsets), tuple(sizes), tuple(dense))
-    if twin == "numba":
-        from diorama.kernels.hash_grid_numba import gradient_to_positions, gradient_to_table
-    elif twin == "triton":
-        from diorama.kernels.hash_grid_triton import gradient_to_positions, gradient_to_table
-    else:
-        gradient_to_positions, gradient_to_table = _reference_to_positions, _reference_to_table
-    arguments = (gradient, positions, table, layout, level_weights)
-    nothing = table.new_empty(0)
-    return (
-        gradient_to_table(*arguments) if to_table else nothing,
-        gradient_to_positions(*arguments) if to_positions else nothing.clone(),
-    )
-
-
-@_encode_backward.register_fake
-def _(
-    gradient: Tensor,
-    positions: Tensor,
-    table: Tensor,
-    resolutions: Sequence[int],
-    offsets: Sequence[int],
-    sizes: Sequence[int],
-    dense: Sequence[bool],
-    level_weights: Tensor | None,
-    twin: str,
-    to_table: bool,
-    to_positions: bool,
-) -> tuple[Tensor, Tensor]:
-    return (
-        table.new_empty(table.shape if to_table else 0),
-        positions.new_empty(positions.shape if to_positions else 0),
-    )
-
-
 def _reference_to_table(
     gradient: Tensor, positions: Tensor, table: Tensor, layout: GridLayout, level_weights: Tensor | None
 ) -> Tensor:
     """Each point adds its gradient to its eight corners, by the weight it read them with."""
     result = torch.zeros_like(table, memory_format=torch.contiguous_format)
     features = table.shape[1]
-    for level, (index, fraction, part) in enumerate(_each_level(gradient, positions, layout, features, level_weights)):
-        del level
+    for index, fraction, part in _each_level(gradient, positions, layout, features, level_weights):
         share = corner_weights(fraction)[..., None] * part[:, None]
         result.index_add_(0, index.reshape(-1), share.reshape(-1, features))
     return result
@@ -276,24 +187,81 @@ def _each_level(
     return out
 
 
-def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
-    positions, table, *grid, level_weights, twin = inputs
-    del output
-    ctx.save_for_backward(positions, table, level_weights)
-    ctx.grid, ctx.twin = grid, twin
+def _fast(twin: str) -> ModuleType:
+    # imported when first used: the reference needs neither Numba nor Triton
+    if twin == "triton":
+        from diorama.kernels import hash_grid_triton
+
+        return hash_grid_triton
+    from diorama.kernels import hash_grid_numba
+
+    return hash_grid_numba
 
 
-def _backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
-    positions, table, level_weights = ctx.saved_tensors
-    to_positions, to_table = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
-    table_gradient, position_gradient = _encode_backward(
-        gradient, positions, table, *ctx.grid, level_weights, ctx.twin, to_table, to_positions
-    )
+@torch.library.custom_op(
+    "diorama::hash_encode",
+    mutates_args=(),
+    schema="(Tensor positions, Tensor table, int[] grid, Tensor? level_weights, str twin) -> Tensor",
+)
+def _encode(positions: Tensor, table: Tensor, grid: Sequence[int], level_weights: Tensor | None, twin: str) -> Tensor:
+    layout = GridLayout.from_numbers(grid)
+    if twin == "reference":
+        return hash_encode_reference(positions, table, layout, level_weights)
+    return _fast(twin).encode(positions, table, layout, level_weights)
+
+
+@torch.library.custom_op(
+    "diorama::hash_encode_backward",
+    mutates_args=(),
+    schema="(Tensor gradient, Tensor positions, Tensor table, int[] grid, Tensor? level_weights, str twin,"
+    " bool to_positions, bool to_table) -> (Tensor, Tensor)",
+)
+def _encode_backward(
+    gradient: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    grid: Sequence[int],
+    level_weights: Tensor | None,
+    twin: str,
+    to_positions: bool,
+    to_table: bool,
+) -> tuple[Tensor, Tensor]:
+    # a gradient that is not wanted is empty
+    arguments = (gradient, positions, table, GridLayout.from_numbers(grid), level_weights)
+    if twin == "reference":
+        position_gradient, table_gradient = _reference_to_positions, _reference_to_table
+    else:
+        position_gradient, table_gradient = _fast(twin).gradient_to_positions, _fast(twin).gradient_to_table
     return (
-        position_gradient if to_positions else None,
-        table_gradient if to_table else None,
-        *([None] * 6),
+        position_gradient(*arguments) if to_positions else positions.new_empty(0),
+        table_gradient(*arguments) if to_table else table.new_empty(0),
     )
+
+
+@_encode.register_fake
+def _(positions: Tensor, table: Tensor, grid: Sequence[int], *_: object) -> Tensor:
+    return table.new_empty(positions.shape[0], len(grid) // 4 * table.shape[1])
+
+
+@_encode_backward.register_fake
+def _(_: Tensor, positions: Tensor, table: Tensor, *flags: object) -> tuple[Tensor, Tensor]:
+    *_others, to_positions, to_table = flags
+    return (
+        positions.new_empty(positions.shape if to_positions else 0),
+        table.new_empty(table.shape if to_table else 0),
+    )
+
+
+def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:  # noqa: ARG001
+    positions, table, ctx.grid, level_weights, ctx.twin = inputs
+    ctx.save_for_backward(positions, table, level_weights)
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple:
+    positions, table, level_weights = ctx.saved_tensors
+    wanted = ctx.needs_input_grad[:2]
+    got = _encode_backward(gradient, positions, table, ctx.grid, level_weights, ctx.twin, *wanted)
+    return *(one if want else None for one, want in zip(got, wanted, strict=True)), None, None, None
 
 
 _encode.register_autograd(_backward, setup_context=_save)
