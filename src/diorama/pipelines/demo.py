@@ -19,7 +19,8 @@ from diorama.data.views import Views
 from diorama.errors import OutputError
 from diorama.eval.metrics import depth_errors, psnr
 from diorama.export.video import write_video
-from diorama.pipelines.reconstruct import reconstruct
+from diorama.pipelines.reconstruct import Progress, reconstruct
+from diorama.rendering.false_colour import colour_depth
 from diorama.scenes.scene import Scene
 from diorama.types import Rendering
 from diorama.worlds.builtin import cameras_around, table_top
@@ -95,7 +96,7 @@ def demo(output: Path, *, budget: str | None = "60s", width: int = 240, seed: in
 
     print(f"2. reconstructing {output / 'photos'} ({budget or 'no time limit'})", flush=True)
     views = open_views(output / "photos")
-    scene = reconstruct(views, seed=seed, budget=budget, split="none", output=output / "scene", force=True)
+    scene = fit(views, output / "scene", seed=seed, budget=budget)
 
     print("3. comparing with the truth, filming", flush=True)
     assert truth.cameras is not None
@@ -113,6 +114,24 @@ def demo(output: Path, *, budget: str | None = "60s", width: int = 240, seed: in
         film=output / "orbit.mp4",
         preview=output / "preview.png",
     )
+
+
+def fit(views: Views, output: Path, *, seed: int, budget: str | None) -> Scene:
+    """Reconstruct from all photos, with a progress bar; goes on where a stopped demo left off."""
+    from tqdm import tqdm
+
+    with tqdm(unit="step", dynamic_ncols=True, leave=False) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.total = progress.steps
+            bar.update(progress.step - bar.n)
+
+        def say(line: str) -> None:
+            bar.write(f"   {line}")
+
+        return reconstruct(
+            views, seed=seed, budget=budget, split="none", output=output, force=True, callback=show, say=say
+        )
 
 
 def make_room(output: Path, *, force: bool) -> None:
@@ -150,23 +169,11 @@ def contact_sheet(photos: Views, truth: Views, seen: Rendering) -> Float[Tensor,
     assert truth.depth is not None
     known = truth.depth[truth.depth > 0]
     near, far = (float(known.quantile(q)) for q in (0.01, 0.90))
-    depths = [depth_colours(depth, near, far) for depth in seen.depth]
+    depths = colour_depth(seen.depth, torch.ones_like(seen.depth), near, far).transpose(0, 1)
     rows = [list(photos.images), *(list(row) for row in zip(truth.images, seen.colour, depths, strict=True))]
     gap = 4
     padded = [torch.cat([_framed(image, gap) for image in row], dim=2) for row in rows]
     return torch.cat(padded, dim=1)
-
-
-def depth_colours(depth: Float[Tensor, "h w"], near: float, far: float) -> Float[Tensor, "3 h w"]:
-    """Near is warm and bright, far is dark and blue, even in inverse depth; unknown is black."""
-    stops = torch.tensor(
-        [[0.05, 0.05, 0.20], [0.25, 0.10, 0.45], [0.75, 0.25, 0.35], [0.98, 0.65, 0.25], [1.0, 1.0, 0.75]]
-    )
-    share = (1 / depth.clamp(min=1e-6) - 1 / far) / (1 / near - 1 / far)
-    place = share.clamp(0, 1) * (len(stops) - 1)
-    low = place.floor().long().clamp(max=len(stops) - 2)
-    colour = torch.lerp(stops[low], stops[low + 1], (place - low)[..., None])
-    return (colour * (depth > 0)[..., None]).permute(2, 0, 1)
 
 
 def _framed(image: Tensor, gap: int) -> Tensor:
