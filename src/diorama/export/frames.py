@@ -1,40 +1,14 @@
-"""Renderings become PNG files: colour with 8 bits, depth with 16 and its scale in a JSON file beside them."""
+"""How rendered PNG files are called, and what the numbers of 16-bit depth images mean."""
 
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from diorama.errors import InputError
-from diorama.export.ply import to_bytes
 
-DEEPEST = 65535
-"""The largest value of a 16-bit PNG; stands for this depth and everything behind it."""
-
-
-def write_colour(path: Path, colour: Float[Tensor, "3 h w"]) -> None:
-    """One 8-bit RGB PNG."""
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.ascontiguousarray(to_bytes(colour.permute(1, 2, 0)))).save(path, format="PNG", compress_level=4)
-
-
-def write_depth(path: Path, depth: Float[Tensor, "h w"], scale: float) -> int:
-    """One 16-bit PNG: depth = scale * value, and 0 where it is unknown. Returns how many pixels were too deep."""
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = torch.isfinite(depth) & (depth > 0)
-    steps = torch.where(known, (depth.double() / scale).round().clamp(min=1), 0.0)
-    values = steps.clamp(max=DEEPEST).cpu().numpy().astype(np.uint16)
-    Image.fromarray(values).save(path, format="PNG", compress_level=4)
-    return int((steps > DEEPEST).sum())
+DEEPEST = 65534
+"""The largest step of a 16-bit depth PNG that is read back as a depth."""
 
 
 def depth_scale(deepest: float, units: str) -> float:
@@ -56,7 +30,7 @@ def depth_scale(deepest: float, units: str) -> float:
 def write_depth_note(path: Path, *, scale: float, units: str, frame: str) -> None:
     """The JSON beside depth images that says what their numbers mean."""
     note = {
-        "depth = scale * value": "planar (along the optical axis); value 0 is unknown, 65535 is that deep or deeper",
+        "depth = scale * value": "planar (along the optical axis); 0 where nothing was met",
         "scale": scale,
         "units": units,
         "frame": frame,

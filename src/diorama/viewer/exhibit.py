@@ -1,0 +1,155 @@
+"""What can be looked at, and the viewer's world: the user's frame, moved and scaled so that every scene feels alike."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diorama.cameras.pinhole import Cameras
+from diorama.cameras.poses import focus_point, mean_up
+from diorama.types import RenderFn
+
+DISTANCE = 20.0
+"""How far the photographers stand from what they look at, in units of the viewer's world.
+
+Chosen for viser's depth images, which hold up to 167 units: eight times this distance."""
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A scene on show: it draws itself from any cameras of its own frame.
+
+    cameras: where the photographs were taken. thumbnails: the photographs, small. near, far: the depths (user units)
+    between which the false colours of the depth view run; unset: guessed from the cameras. paths: camera paths by name.
+    """
+
+    name: str
+    render: RenderFn
+    cameras: Cameras
+    thumbnails: Float[Tensor, "view 3 h w"] | None = None
+    names: tuple[str, ...] = ()
+    near: float | None = None
+    far: float | None = None
+    paths: Mapping[str, Cameras] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class World:
+    """The viewer's world: viewer = scale * (user - origin), axes parallel to the user's; up is a unit vector."""
+
+    scale: float
+    origin: Float[Tensor, "xyz=3"]
+    up: Float[Tensor, "xyz=3"]
+
+    def to_viewer(self, points: Float[Tensor, "*n xyz=3"]) -> Float[Tensor, "*n xyz=3"]:
+        """Points of the user's frame in the viewer's world."""
+        return (points.double() - self.origin) * self.scale
+
+    def to_user(self, points: Float[Tensor, "*n xyz=3"]) -> Float[Tensor, "*n xyz=3"]:
+        """Points of the viewer's world in the user's frame."""
+        return points.double() / self.scale + self.origin
+
+
+def world_of(exhibit: Exhibit) -> World:
+    """The world in which the photographers of an exhibit stand about `DISTANCE` from what they look at."""
+    cameras = exhibit.cameras.to(torch.float64)
+    focus, distance = attention(exhibit)
+    return World(DISTANCE / distance, focus, torch.nn.functional.normalize(mean_up(cameras).cpu(), dim=0))
+
+
+def attention(exhibit: Exhibit) -> tuple[Float[Tensor, "xyz=3"], float]:
+    """The point that the cameras look at and their median distance to it, in user units.
+
+    Where optical axes do not meet in front of the cameras (one camera, parallel cameras, a capture from the inside
+    outwards) the distance is the geometric mean of near and far, or the spread of the cameras.
+    """
+    cameras = exhibit.cameras.to(torch.float64)
+    origins, axes = cameras.origins.cpu(), cameras.axes.cpu()
+    spread = float((origins - origins.mean(0)).norm(dim=-1).max())
+    limits = exhibit.near, exhibit.far
+    middle = math.sqrt(limits[0] * limits[1]) if limits[0] and limits[1] else (spread or 1.0)
+    if len(cameras) > 1:
+        focus = focus_point(cameras).cpu().double()
+        distance = float(((focus - origins) * axes).sum(-1).median())
+        reach = 100 * max(spread, 1e-9)
+        if bool(torch.isfinite(focus).all()) and 0 < distance < (exhibit.far or reach) and distance > 1e-6 * reach:
+            return focus, distance
+    return (origins + middle * axes).mean(0), middle
+
+
+def depth_range(exhibit: Exhibit, world: World) -> tuple[float, float]:
+    """Depths (user units) at the two ends of the false colours."""
+    distance = DISTANCE / world.scale
+    near, far = exhibit.near or 0.3 * distance, exhibit.far or 4 * distance
+    return (near, far) if 0 < near < far else (0.3 * distance, 4 * distance)
+
+
+def window(
+    world: World,
+    position: Float[Tensor, "xyz=3"],
+    rotation: Float[Tensor, "3 3"],
+    *,
+    fov: float,
+    aspect: float,
+    width: int,
+    height: int,
+    rows: tuple[int, int] | None = None,
+) -> Cameras:
+    """One camera in the user's frame that sees what a browser window sees.
+
+    position and rotation (camera-to-world, OpenCV axes) are in the viewer's world; fov is vertical, in radians; aspect
+    is that of the window, so that an image of any width and height covers it exactly. rows: only these (first, end).
+    """
+    first, end = rows or (0, height)
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3, :3] = rotation
+    pose[:3, 3] = world.to_user(position)
+    half = math.tan(fov / 2)
+    return Cameras.pinhole(
+        pose[None].float(),
+        torch.tensor([[width / 2 / (half * aspect), height / 2 / half]]),
+        torch.tensor([[width / 2, height / 2 - first]]),
+        torch.tensor([[width, end - first]]),
+    )
+
+
+def vertical_fov(camera: Cameras) -> tuple[float, float]:
+    """The vertical field of view (radians) and aspect of a single camera, as viser draws frusta; ignores distortion."""
+    width, height = (float(side) for side in camera.size.tolist())
+    focal = camera.focal.tolist()
+    return 2 * math.atan(height / 2 / focal[1]), (width / focal[0]) / (height / focal[1])
+
+
+def quaternion(rotation: Float[Tensor, "3 3"]) -> tuple[float, float, float, float]:
+    """Unit quaternion (w, x, y, z) of a rotation matrix.
+
+    Source: Bar-Itzhack 2000: the largest eigenvector of a symmetric 4x4 matrix, stable everywhere.
+    """
+    (a, b, c), (d, e, f), (g, h, i) = rotation.double().tolist()
+    matrix = torch.tensor(
+        [
+            [a + e + i, h - f, c - g, d - b],
+            [h - f, a - e - i, b + d, c + g],
+            [c - g, b + d, e - a - i, f + h],
+            [d - b, c + g, f + h, i - a - e],
+        ],
+        dtype=torch.float64,
+    )
+    w, x, y, z = torch.linalg.eigh(matrix).eigenvectors[:, -1].tolist()
+    return (w, x, y, z)
+
+
+def rotation_matrix(wxyz: Float[Tensor, "4"]) -> Float[Tensor, "3 3"]:
+    """Rotation matrix of a quaternion (w, x, y, z) of any length but zero."""
+    w, x, y, z = (wxyz.double() / wxyz.double().norm()).tolist()
+    return torch.tensor(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ],
+        dtype=torch.float64,
+    )

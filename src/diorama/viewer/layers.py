@@ -1,0 +1,109 @@
+"""What a browser window shows: the rendered picture behind everything, and the photographs as frusta in front."""
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from diorama.rendering.false_colour import colour_depth
+from diorama.types import Rendering
+from diorama.viewer.exhibit import DISTANCE, Exhibit, World, quaternion, vertical_fov
+
+if TYPE_CHECKING:
+    import viser
+
+Mode = Literal["colour", "depth"]
+
+DEPTH_STEP = 65536 / 100_000
+"""viser packs depth into three bytes and the browser blends neighbouring pixels of each byte on its own. Multiples of
+this step use one byte alone, which may be blended."""
+
+DEPTH_LIMIT = 255 * DEPTH_STEP
+"""The deepest depth of such an image; stands for nothing there."""
+
+
+def show_picture(
+    client: "viser.ClientHandle", picture: Rendering, world: World, mode: Mode, near: float, far: float
+) -> None:
+    """Put a rendered picture (one view) behind the frusta of a browser window; what is nearer hides what is behind."""
+    image = picture.colour[0]
+    if mode == "depth":
+        image = colour_depth(picture.depth[0], picture.opacity[0], near, far)
+    levels = (image.clamp(0, 1) * 255 + 0.5).byte().permute(1, 2, 0).cpu().numpy()
+    client.scene.set_background_image(
+        np.ascontiguousarray(levels), format="jpeg", jpeg_quality=92, depth=background_depth(picture, world)
+    )
+
+
+def background_depth(picture: Rendering, world: World) -> np.ndarray:
+    """Depth of a picture in the viewer's world, in steps that survive blending; far away where nothing is."""
+    depth = picture.depth[0].double() * world.scale
+    solid = (picture.opacity[0] > 0.5) & torch.isfinite(depth) & (depth > 0)
+    steps = (torch.where(solid, depth, DEPTH_LIMIT) / DEPTH_STEP).round().clamp(1, 255)
+    return (steps * DEPTH_STEP + 1e-6).cpu().numpy()
+
+
+def add_photographs(
+    client: "viser.ClientHandle", exhibit: Exhibit, world: World, size: float
+) -> "list[viser.CameraFrustumHandle]":
+    """The photographs of an exhibit where they were taken; `size` is relative to the distance of the photographers.
+
+    A click on one takes the window's camera there.
+    """
+    handles = []
+    positions = world.to_viewer(exhibit.cameras.origins.cpu())
+    for index in range(len(exhibit.cameras)):
+        camera = exhibit.cameras[index]
+        fov, aspect = vertical_fov(camera)
+        picture = None
+        if exhibit.thumbnails is not None:
+            picture = (exhibit.thumbnails[index].clamp(0, 1) * 255 + 0.5).byte().permute(1, 2, 0).cpu().numpy()
+        handle = client.scene.add_camera_frustum(
+            f"/photographs/{index:04d}",
+            fov,
+            aspect,
+            scale=size * DISTANCE,
+            thickness=2.0,
+            thickness_units="screen",
+            color=(240, 140, 40),
+            image=None if picture is None else np.ascontiguousarray(picture),
+            format="jpeg",
+            wxyz=quaternion(camera.camera_to_world[:3, :3].cpu()),
+            position=tuple(positions[index].tolist()),
+            cast_shadow=False,
+            receive_shadow=False,
+        )
+
+        def go_there(_: object, index: int = index) -> None:
+            stand_at(client, exhibit, world, index)
+
+        handle.on_click(go_there)
+        handles.append(handle)
+    return handles
+
+
+def hide_near(client: "viser.ClientHandle", photographs: "list[viser.CameraFrustumHandle]", size: float) -> None:
+    """Hide the photographs that a window's camera stands in: they would frame everything else."""
+    for handle in photographs:
+        away = float(np.linalg.norm(np.asarray(handle.position) - client.camera.position))
+        visible = away > 1.2 * size * DISTANCE
+        if handle.visible != visible:
+            handle.visible = visible
+
+
+def stand_at(client: "viser.ClientHandle", exhibit: Exhibit, world: World, index: int) -> None:
+    """Put the window's camera where a photograph was taken, with that photograph's field of view."""
+    camera = exhibit.cameras[index]
+    pose = camera.camera_to_world.double().cpu()
+    place(client, world, pose, vertical_fov(camera)[0])
+
+
+def place(client: "viser.ClientHandle", world: World, pose: torch.Tensor, fov: float | None = None) -> None:
+    """Put the window's camera at a camera-to-world pose (4, 4) of the user's frame, turning around what it looks at."""
+    position = world.to_viewer(pose[:3, 3])
+    with client.atomic():
+        client.camera.up_direction = (-pose[:3, 1]).numpy()
+        client.camera.position = position.numpy()
+        client.camera.look_at = (position + DISTANCE * pose[:3, 2]).numpy()
+        if fov is not None:
+            client.camera.fov = fov

@@ -1,0 +1,156 @@
+"""One browser window: its camera, what it shows, and the pictures drawn for it."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from diorama.cameras.pinhole import Cameras
+from diorama.types import Rendering
+from diorama.viewer.exhibit import Exhibit, depth_range, rotation_matrix, window, world_of
+from diorama.viewer.layers import Mode, add_photographs, hide_near, show_picture
+from diorama.viewer.painting import PaintConfig, Speed, fitting, ladder, paint
+
+if TYPE_CHECKING:
+    import viser
+
+log = logging.getLogger(__name__)
+
+
+class Window:
+    """Draws for one client. `advance` does the next small piece of work, whoever calls it.
+
+    lock: held while drawing, so that windows take turns. speed: shared by the windows of a server.
+    """
+
+    def __init__(
+        self,
+        client: "viser.ClientHandle",
+        exhibit: Exhibit,
+        *,
+        lock: AbstractContextManager,
+        speed: Speed,
+        config: PaintConfig,
+    ) -> None:
+        self.client, self.config = client, config
+        self.exhibit, self.world = exhibit, world_of(exhibit)
+        self.mode: Mode = "colour"
+        self.largest = config.largest
+        self.photographs: list[viser.CameraFrustumHandle] = []
+        self.photograph_size = 0.08
+        self.last: Rendering | None = None
+        self.shown = threading.Event()
+        """Set whenever a picture has been sent."""
+        self.wake = threading.Event()
+        self.closed = False
+        self.lock, self._speed = lock, speed
+        self._moved = True
+        self._work: Iterator[Rendering | None] | None = None
+
+    def look_at(self, exhibit: Exhibit) -> None:
+        """Show another exhibit: its photographs, and a new picture."""
+        self.exhibit, self.world = exhibit, world_of(exhibit)
+        self.show_photographs()
+        self.moved()
+
+    def show_photographs(self) -> None:
+        """(Re)draw the frusta; none if their size is 0."""
+        for handle in self.photographs:
+            handle.remove()
+        self.photographs = []
+        if self.photograph_size > 0:
+            self.photographs = add_photographs(self.client, self.exhibit, self.world, self.photograph_size)
+
+    def moved(self) -> None:
+        """The camera moved, or something else made the picture out of date: start again, coarse."""
+        self._moved = True
+        self.wake.set()
+
+    def changed(self) -> None:
+        """The scene changed under a resting camera: draw one picture of medium size, without going back to coarse."""
+        if self._work is None and not self._moved:
+            seconds = self.config.live_seconds
+            width, height = self.canvas()
+            most = min(self.largest, width * height, self._speed.pixels_per_second * seconds)
+            self._work = self._paint([fitting(most, width, height)])
+
+    def recolour(self) -> None:
+        """Show the last picture again, in another mode."""
+        if self.last is not None:
+            self._show(self.last)
+
+    def canvas(self) -> tuple[int, int]:
+        """Width and height of the window in pixels."""
+        return max(1, self.client.camera.image_width), max(1, self.client.camera.image_height)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the finest picture of the resting camera is on show."""
+        return self._work is None and not self._moved
+
+    def camera(self) -> Callable[[int, int, tuple[int, int]], Cameras]:
+        """The window's camera as it is now, in the user's frame: a function of (width, height, rows)."""
+        handle, world = self.client.camera, self.world
+        position = torch.as_tensor(handle.position).double().clone()
+        rotation = rotation_matrix(torch.as_tensor(handle.wxyz))
+        fov, aspect = float(handle.fov), float(handle.aspect)
+
+        def snapshot(width: int, height: int, rows: tuple[int, int]) -> Cameras:
+            return window(world, position, rotation, fov=fov, aspect=aspect, width=width, height=height, rows=rows)
+
+        return snapshot
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """The pictures to draw after a move, coarse to fine."""
+        width, height = self.canvas()
+        config = replace(self.config, largest=min(self.config.largest, self.largest))
+        return ladder(self._speed.pixels_per_second, width, height, config)
+
+    def advance(self) -> bool:
+        """Draw the next strip, and show a picture that got finished; False if there was nothing to do."""
+        if self.closed:
+            return False
+        if self._moved:
+            self._moved = False
+            self._work = self._paint(self.sizes())
+        if self._work is None:
+            return False
+        with self.lock:
+            picture = next(self._work, self)
+        if picture is self:
+            self._work = None
+        elif isinstance(picture, Rendering):
+            self._show(picture)
+        return True
+
+    def run(self) -> None:
+        """Draw until the window is closed: the body of the window's thread."""
+        while not self.closed:
+            try:
+                if not self.advance():
+                    self.wake.wait(timeout=1.0)
+                    self.wake.clear()
+            except Exception as error:  # a fault in a scene must be seen, and must not end the window
+                if not self.closed:
+                    log.exception("drawing failed")
+                    self.client.add_notification("Drawing failed", f"{type(error).__name__}: {error}", color="red")
+                self._work = None
+
+    def _paint(self, sizes: list[tuple[int, int]]) -> Iterator[Rendering | None]:
+        return paint(self.exhibit.render, self.camera(), sizes, self._speed, self.config)
+
+    def _show(self, picture: Rendering) -> None:
+        near, far = depth_range(self.exhibit, self.world)
+        hide_near(self.client, self.photographs, self.photograph_size)
+        show_picture(self.client, picture, self.world, self.mode, near, far)
+        self.last = picture
+        self.shown.set()
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self.closed = True
+        self.wake.set()
