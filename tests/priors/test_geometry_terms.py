@@ -1,0 +1,121 @@
+"""Spec of DiffusioNeRF, section 9: tests 6, 7 and 8 (the geometric terms)."""
+
+import math
+
+import pytest
+import torch
+
+from diorama.cameras.pinhole import Cameras
+from diorama.priors import geometry
+from diorama.priors.schedule import Ramp, constant
+
+
+def brute_force_distortion(weights, edges):
+    middle = 0.5 * (edges[:, 1:] + edges[:, :-1])
+    pairs = weights[:, :, None] * weights[:, None, :] * (middle[:, :, None] - middle[:, None, :]).abs()
+    return pairs.sum((1, 2)) + (weights.square() * edges.diff(dim=-1)).sum(-1) / 3
+
+
+def random_rays(generator, rays=7, bins=13):
+    edges = torch.rand(rays, bins + 1, generator=generator, dtype=torch.float64).cumsum(-1)
+    weights = torch.rand(rays, bins, generator=generator, dtype=torch.float64) / bins
+    return weights, edges
+
+
+def test_spec_07_fast_distortion_equals_brute_force(rng):
+    weights, edges = random_rays(rng)
+    torch.testing.assert_close(geometry.distortion(weights, edges), brute_force_distortion(weights, edges))
+
+
+def test_spec_07_one_full_bin_has_only_the_intra_interval_term():
+    weights, edges = torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([[0.0, 1.0, 1.5, 4.0]])
+    assert math.isclose(geometry.distortion(weights, edges).item(), 0.5 / 3, rel_tol=1e-6)
+
+
+def test_spec_07_divided_by_depth_distortion_does_not_know_the_scale(rng):
+    weights, edges = random_rays(rng)
+
+    def relative(edges):
+        depth = (weights * 0.5 * (edges[:, 1:] + edges[:, :-1])).sum(-1) / weights.sum(-1)
+        return geometry.distortion(weights, edges) / depth
+
+    torch.testing.assert_close(relative(edges), relative(edges * 37.0))
+
+
+def test_spec_07_the_published_ramp_is_zero_then_half_then_full():
+    ramp = Ramp(0.0, 1.5e-5, 3000, 8000, "steps")
+    assert ramp.at(3000, 12000) == 0
+    assert math.isclose(ramp.at(5500, 12000), 0.75e-5)
+    assert ramp.at(8000, 12000) == ramp.at(11999, 12000) == 1.5e-5
+
+
+def test_a_jump_happens_at_its_step():
+    jump = Ramp(1e-5, 1e-7, 100, 100, "steps")
+    assert (jump.at(99, 1), jump.at(100, 1)) == (1e-5, 1e-7)
+    assert constant(2.0).at(0, 10) == constant(2.0).at(10, 10) == 2.0
+
+
+def two_cameras():
+    """Both at z = 0 looking along z, one unit to the left and to the right; a field of view of 90 degrees."""
+    poses = torch.eye(4).repeat(2, 1, 1)
+    poses[0, 0, 3], poses[1, 0, 3] = -1.0, 1.0
+    fifty = torch.full((2, 2), 50.0)
+    return Cameras.pinhole(poses, fifty, fifty, torch.full((2, 2), 100, dtype=torch.int64))
+
+
+def test_spec_08_counts_of_hand_placed_points():
+    points = torch.tensor([[0.0, 0, 3], [-1.2, 0, 0.5], [5.0, 0, 1], [0.0, 0, -2], [0.0, 0, 1.05]])
+    counts = geometry.seen_by(points, two_cameras(), near=0.2)
+    assert counts.tolist() == [2, 1, 0, 0, 2]
+
+
+@pytest.mark.parametrize(("wanted", "penalties"), [(2, [0.0, 1.0, 2.0]), (1, [0.0, 0.0, 1.0])])
+def test_spec_08_penalties_of_the_counts(wanted, penalties):
+    weights = torch.ones(3, 1, requires_grad=True)
+    loss = geometry.frustum(weights, torch.tensor([[2.0], [1.0], [0.0]]), wanted)
+    assert loss.tolist() == penalties
+    loss.sum().backward()
+    assert weights.grad is not None
+    assert weights.grad[:, 0].tolist() == penalties
+
+
+def test_spec_06_the_must_hit_gradient_pushes_density_up_on_an_empty_ray():
+    density = torch.full((1, 4), 1e-3, requires_grad=True)
+    opacity = 1 - torch.exp(-(density * 0.25).sum(-1))
+    geometry.must_hit(opacity).sum().backward()
+    assert (density.grad < 0).all()
+
+
+def test_near_field_counts_only_weight_in_front_of_the_limit():
+    weights, edges = torch.tensor([[0.25, 0.5, 0.25]]), torch.tensor([[0.0, 1.0, 2.0, 3.0]])
+    assert geometry.near_field(weights, edges, torch.tensor([1.0])).item() == 0.25
+    assert geometry.near_field(weights, edges, torch.tensor([9.0])).item() == 1.0
+
+
+def test_entropy_is_zero_for_a_wall_and_log_n_for_fog():
+    wall, fog = torch.tensor([[0.0, 1.0, 0.0, 0.0]]), torch.full((1, 4), 0.2)
+    assert abs(geometry.entropy(wall).item()) < 1e-5
+    assert math.isclose(geometry.entropy(fog).item(), math.log(4), rel_tol=1e-4)
+
+
+def test_inverse_depth_error_ignores_unknown_depth_and_is_linear_for_outliers():
+    depth = torch.tensor([2.0, 2.0, 0.5], requires_grad=True)
+    measured, confidence = torch.tensor([0.0, 2.0, 100.0]), torch.tensor([1.0, 1.0, 1.0])
+    error = geometry.inverse_depth_error(depth, measured, confidence, unit=1.0)
+    assert error[0] == 0
+    assert error[1] == 0
+    error.sum().backward()
+    assert depth.grad is not None
+    assert depth.grad[:2].tolist() == [0, 0]
+    assert math.isclose(depth.grad[2].item(), -4.0, rel_tol=0.01)  # d(1/z)/dz = -1/z^2, times a slope of one
+
+
+def test_smoothness_is_free_on_a_fronto_parallel_plane_and_at_edges_of_colour():
+    depth = torch.full((1, 8, 8), 2.0)
+    grey = torch.zeros(1, 8, 8, 3)
+    assert geometry.smoothness(depth, grey, 1.0).item() == 0
+    step = depth.clone()
+    step[:, :, 4:] = 4.0
+    edge = grey.clone()
+    edge[:, :, 4:] = 1.0
+    assert geometry.smoothness(step, edge, 1.0) < 0.01 * geometry.smoothness(step, grey, 1.0)
