@@ -19,7 +19,7 @@ PSNR_CEILING = 100.0
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales, fine to coarse. Source: Wang et al. 2003, section 3.2."""
 MS_SSIM_SMALLEST = 176
-"""Pixels: the shorter side must still hold an 11-pixel window after four halvings."""
+"""Pixels: the shorter side must still hold an 11-pixel window after four halvings (as in torchmetrics)."""
 
 
 def mean_squared_error(
@@ -68,8 +68,8 @@ def ssim_gaussian11(
 ) -> Float[Tensor, "*view"]:
     """SSIM with a Gaussian 11x11 window of sigma 1.5 and population covariance, as in Wang et al. 2004.
 
-    Mean over channels and the windows that lie inside the image (at least 11 pixels in each direction)."""
-    return _ssim_and_contrast(render, photo, _gaussian_window(), data_range)[0]
+    Mean over channels and all pixels, borders mirrored as in torchmetrics (at least 11 pixels in each direction)."""
+    return _ssim_and_contrast(render, photo, _gaussian_window(), data_range, mirror=True)[0]
 
 
 def ms_ssim(
@@ -82,7 +82,7 @@ def ms_ssim(
     first, second = (image.double().reshape(-1, *image.shape[-3:]) for image in (render, photo))
     product = first.new_ones(len(first))
     for scale, exponent in enumerate(MS_SSIM_WEIGHTS):
-        similarity, contrast = _ssim_and_contrast(first, second, _gaussian_window(), data_range)
+        similarity, contrast = _ssim_and_contrast(first, second, _gaussian_window(), data_range, mirror=True)
         last = scale == len(MS_SSIM_WEIGHTS) - 1
         product = product * (similarity if last else contrast).clamp(min=0) ** exponent
         first, second = functional.avg_pool2d(first, 2), functional.avg_pool2d(second, 2)
@@ -177,17 +177,34 @@ def _ssim_and_contrast(
     window: Float[Tensor, "tap"],
     data_range: float,
     covariance_scale: float = 1.0,
+    mirror: bool = False,
 ) -> tuple[Float[Tensor, "*view"], Float[Tensor, "*view"]]:
-    """Mean SSIM and mean contrast-structure term over channels and whole windows (Wang et al. 2004, eq. 13)."""
-    x, y = first.double(), second.double()
-    moments = torch.stack([x, y, x * x, y * y, x * y])
-    planes = moments.reshape(-1, 1, *x.shape[-2:])
-    kernel = window.to(planes)
-    planes = functional.conv2d(functional.conv2d(planes, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-    mean_x, mean_y, square_x, square_y, cross = planes.reshape(5, *x.shape[:-2], *planes.shape[-2:])
+    """Mean SSIM and mean contrast-structure term over channels (Wang et al. 2004, eq. 13).
+
+    Both over the windows that lie inside the image; with `mirror` the SSIM also over those that reach beyond it."""
+    x, y = (image.double().reshape(-1, *image.shape[-3:]) for image in (first, second))
+    reach = len(window) // 2
+    if mirror:
+        x, y = (functional.pad(image, (reach,) * 4, mode="reflect") for image in (x, y))
+    mean_x, mean_y, square_x, square_y, cross = _smoothed(torch.stack([x, y, x * x, y * y, x * y]), window)
     variances = covariance_scale * ((square_x - mean_x**2).clamp(min=0) + (square_y - mean_y**2).clamp(min=0))
     covariance = covariance_scale * (cross - mean_x * mean_y)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     contrast = (2 * covariance + c2) / (variances + c2)
     similarity = contrast * (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    return similarity.mean((-3, -2, -1)), contrast.mean((-3, -2, -1))
+    inside = contrast[..., reach:-reach, reach:-reach] if mirror else contrast
+    batch = first.shape[:-3]
+    return similarity.mean((-3, -2, -1)).reshape(batch), inside.mean((-3, -2, -1)).reshape(batch)
+
+
+def _smoothed(
+    planes: Float[Tensor, "*batch h w"], window: Float[Tensor, "tap"]
+) -> Float[Tensor, "*batch rows columns"]:
+    """Planes under a separable symmetric window, where it fits whole (faster than a convolution in float64)."""
+    for axis in (-1, -2):
+        length = planes.shape[axis] - len(window) + 1
+        total = planes.narrow(axis, 0, length) * window[0]
+        for tap in range(1, len(window)):
+            total.add_(planes.narrow(axis, tap, length), alpha=float(window[tap]))
+        planes = total
+    return planes

@@ -10,12 +10,19 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
-from diorama.cameras.poses import align_similarity
 from diorama.data.scale import scene_scale
 from diorama.data.splits import Split
 from diorama.data.views import Views
 from diorama.errors import InputError
-from diorama.eval.measure import Columns, SceneResult, columns_with_reasons, held_out, measured_views
+from diorama.eval.measure import (
+    Columns,
+    HeldOut,
+    SceneResult,
+    ViewResult,
+    columns_with_reasons,
+    held_out,
+    measured_views,
+)
 from diorama.eval.metrics import mean_colour
 from diorama.eval.perceptual import Lpips
 from diorama.eval.report import html_page, panels, to_json, write_json, write_text
@@ -25,12 +32,15 @@ from diorama.pipelines.reconstruct import Method, quiet
 from diorama.pipelines.workspace import input_hashes
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import load_scene
+from diorama.types import Rendering
 
 METRICS, REPORT = "metrics.json", "report.html"
 """What a measured scene folder holds besides the scene."""
 
 METRES = {"metres": 1.0, "millimetres": 1e-3}
 """Metres per user unit, where the frame states its unit."""
+
+Look = Callable[[HeldOut, Rendering, ViewResult], None]
 
 POSE_TOLERANCE = 1e-3
 """Largest distance between the scene's cameras and the same photos' cameras now, as a share of the median depth."""
@@ -77,12 +87,14 @@ def evaluate(
     device: str | None = None,
     facts: Mapping[str, str] | None = None,
     signed_ssim: bool = False,
+    look: Look | None = None,
     say: Callable[[str], None] = quiet,
 ) -> SceneResult:
     """Measure a scene on exactly the photos its stored split holds out.
 
     photos: where they are (or the Views), if not where the scene was made from. lpips: nets or weight files. A scene
     given as a folder gets `metrics.json` and `report.html`. facts: further lines for the head of the table.
+    look: called with every photo, its render and its figures.
     Raises InputError when nothing was held out, when the photos cannot be found or are not those of the scene, and
     when the scene was built with its own test photos.
     """
@@ -113,6 +125,8 @@ def evaluate(
         results.append(result)
         if folder is not None:
             pictures[result.name] = panels(held, rendering)
+        if look is not None:
+            look(held, rendering, result)
         say(f"{len(results)}/{len(test)} {result.name}: PSNR {result.values['psnr']:.2f} dB")
     title = folder.name if folder is not None else "scene"
     outcome = SceneResult(title, tuple(results), missing=missing)
@@ -181,6 +195,8 @@ def in_scene_frame(views: Views, scene: Scene, split: Split) -> Views:
     now = cameras[views.index_of(kept)]
     then = scene.cameras[[scene.names.index(name) for name in kept]]
     if scene.provenance.get("poses") == "structure from motion" and len(kept) >= 3:
+        from diorama.cameras.poses import align_similarity
+
         similarity = align_similarity(now.origins.double(), then.origins.double())
         views = replace(views, cameras=similarity.apply_cameras(cameras).to(torch.float32))
         now = similarity.apply_cameras(now).to(torch.float32)

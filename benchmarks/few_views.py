@@ -1,0 +1,292 @@
+"""What each part of preset `few` is worth on few photos of five real captures.
+
+    python -m benchmarks.few_views                                  # everything
+    python -m benchmarks.few_views --scenes fox --variants few laptop --steps 1000
+
+Every photo set is fitted with `laptop`, with `few`, and with `few` minus each of its parts, for the same number of
+steps, and measured on its every8 test photos. Rows are cached under `out/few_views` by the hash of everything that
+decides them (settings, photos, code), so that a run that was stopped goes on; contact sheets lie beside them.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+import diorama
+from diorama.cameras.poses import capture_shape
+from diorama.data.open import open_views
+from diorama.data.splits import make_split
+from diorama.data.views import Views
+from diorama.errors import InputError
+from diorama.eval.measure import HeldOut, ViewResult
+from diorama.eval.report import panels, write_json
+from diorama.eval.tables import format_value, short_digest, text_table
+from diorama.pipelines.evaluate import evaluate
+from diorama.pipelines.presets import FEW_PARTS, FitPreset, few, laptop, without
+from diorama.pipelines.reconstruct import reconstruct
+from diorama.pipelines.workspace import input_hashes
+from diorama.scenes.config import to_json
+from diorama.scenes.scene import Scene
+from diorama.scenes.storage import load_scene
+from diorama.types import Rendering
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "few_views.json"
+
+COLUMNS = (
+    "psnr", "psnr_masked", "ssim_uniform7", "flip", "depth_abs_rel", "depth_median_abs_m", "depth_inliers", "near_mass",
+    "psnr_mean_colour",
+)  # fmt: skip
+MOST_NEAR_MASS = 0.1
+LEAST_GAIN = 3.0
+"""dB above the training photos' mean colour that `few` must reach on every scene."""
+CODE = ("cameras", "data", "fields", "kernels", "priors", "rendering", "systems", "training", "eval", "pipelines")
+"""Rooms whose sources decide the figures."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A capture and how many of its photos are learned from, after every eighth was held out."""
+
+    folder: str
+    views: int
+
+
+CASES = {
+    "co3d_apple": Case("co3d_apple", 9),
+    "temple": Case("middlebury_templeSparseRing", 9),
+    "7scenes": Case("rgbd_7scenes_redkitchen", 9),
+    "fox": Case("fox", 9),
+    "fountain": Case("strecha_fountain_P11", 4),
+}
+VARIANTS = ("laptop", "few", *(f"few-{part}" for part in FEW_PARTS))
+
+
+@dataclass(frozen=True)
+class Options:
+    """Preset `laptop` against `few`, and `few` minus each part, on few photos of real captures."""
+
+    scenes: tuple[str, ...] = tuple(CASES)
+    variants: tuple[str, ...] = VARIANTS
+    seeds: tuple[int, ...] = (0,)
+    steps: int = 3000
+    """Steps of every fit: equal for all variants, so that a busy machine does not decide."""
+    budget: str | None = None
+    """Time for every fit instead of steps (90s, 3m)."""
+    max_side: int = 320
+    """Photos are shrunk to this long side, in pixels."""
+    data: Path = field(default_factory=lambda: Path(os.environ.get("DIORAMA_DATA", ROOT.parent / "shared" / "data")))
+    """Folder of the captures."""
+    work: Path = ROOT / "out" / "few_views"
+    """Scenes, cached rows and contact sheets."""
+    results: Path = RESULTS
+    device: str | None = None
+
+
+def main(options: Options) -> int:
+    """Run what is missing, print the table; 1 if a check fails."""
+    unknown = [name for name in options.scenes if name not in CASES]
+    unknown += [name for name in options.variants if name not in VARIANTS]
+    if unknown:
+        raise InputError(f"unknown: {unknown}. Scenes are {list(CASES)}, variants {list(VARIANTS)}.")
+    rows = []
+    for row in run(options):
+        rows.append(row)
+        values = ", ".join(f"{c} {format_value(c, row['mean'].get(c))}" for c in ("psnr", "near_mass"))
+        print(f"{row['scene']} {row['variant']} seed {row['seed']}: {values}, {row['seconds']} s", flush=True)
+        save(options.results, rows)
+    print("\n" + table(rows))
+    print(f"\ncontact sheets: {options.work}/*.png")
+    failures = check(rows)
+    print("\n".join(failures) if failures else "checks passed")
+    return 1 if failures else 0
+
+
+def run(options: Options) -> Iterator[dict[str, Any]]:
+    """The rows, one fit after the other, those of earlier runs from the cache."""
+    code = code_digest()
+    for name in options.scenes:
+        case = CASES[name]
+        views = open_views(options.data / case.folder, max_side=options.max_side)
+        for seed in options.seeds:
+            for variant in options.variants:
+                yield row_of(name, case, variant, seed, views, code, options)
+        contact_sheet(options, name)
+
+
+def preset_of(variant: str, train: Views) -> FitPreset:
+    """The fit of a variant, for photos of this kind."""
+    assert train.cameras is not None
+    if variant == "laptop":
+        return laptop()
+    whole = few(capture_shape(train.cameras), train.object is not None)
+    return whole if variant == "few" else without(whole, variant.removeprefix("few-"))
+
+
+def row_of(name: str, case: Case, variant: str, seed: int, views: Views, code: str, options: Options) -> dict[str, Any]:
+    """One fit and its figures, from the cache if it was made before."""
+    split = make_split(views, "every8", case.views)
+    train = views[views.index_of(split.train)]
+    preset = preset_of(variant, train)
+    length = {"budget": options.budget} if options.budget else {"steps": options.steps}
+    decides = {
+        "scene": name, "variant": variant, "seed": seed, "preset": to_json(preset), "split": split.digest,
+        "photos": input_hashes(views), "code": code, "device": options.device, **length,
+    }  # fmt: skip
+    key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+    stored = options.work / "rows" / f"{name}_{variant}_{seed}_{key}.json"
+    if stored.is_file():
+        return json.loads(stored.read_text())
+    place = options.work / "scenes" / f"{name}_{variant}_{seed}_{key}"
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    scene: Scene
+    if (place / "scene.json").is_file():
+        scene = load_scene(place)
+    else:
+        notes = {"input": str(options.data / case.folder), "layout": views.layout, "max_side": options.max_side}
+        scene = reconstruct(
+            views, preset=preset, seed=seed, split="every8", count=case.views, output=place, notes=notes,
+            device=options.device, steps=None if options.budget else options.steps, budget=options.budget,
+        )  # fmt: skip
+    strip: list[dict[str, bytes]] = []
+
+    def look(held: HeldOut, rendering: Rendering, result: ViewResult) -> None:
+        del result
+        strip.append(panels(held, rendering, longest_side=200))
+
+    result = evaluate(place, views, look=look)
+    write_strip(options.work / "strips" / f"{name}_{seed}_{variant}.png", strip[:3], f"{name} {variant}")
+    row = {
+        "scene": name, "variant": variant, "seed": seed, "views": case.views, "split": split.digest, "code": code,
+        "resolution": result.resolution, "steps": scene.provenance["steps"], "seconds": scene.provenance["seconds"],
+        "shape": scene.provenance.get("shape"), "near_limit": result.facts["near_mass limit"], "machine": machine(),
+        "mean": result.mean, "test": [{"name": v.name, **v.values} for v in result.views],
+    }  # fmt: skip
+    write_json(stored, row)
+    return row
+
+
+def check(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What `few` does not reach: no fog before the lens, and more than the mean colour on every scene."""
+    failures = []
+    for row in rows:
+        if row["variant"] != "few":
+            continue
+        where = f"FAILED {row['scene']} seed {row['seed']}:"
+        psnr, floor, fog = (row["mean"].get(c) for c in ("psnr", "psnr_mean_colour", "near_mass"))
+        if fog is None or fog >= MOST_NEAR_MASS:
+            failures.append(f"{where} near_mass {format_value('near_mass', fog)}, below {MOST_NEAR_MASS} is needed")
+        if psnr < floor + LEAST_GAIN:
+            failures.append(f"{where} {psnr:.2f} dB, {floor + LEAST_GAIN:.2f} (mean colour + {LEAST_GAIN}) is needed")
+    return failures
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Every row, with its distance to `few` in dB."""
+    whole = {(row["scene"], row["seed"]): row["mean"]["psnr"] for row in rows if row["variant"] == "few"}
+    shown = [column for column in COLUMNS if any(row["mean"].get(column) is not None for row in rows)]
+    text = []
+    for row in rows:
+        base = whole.get((row["scene"], row["seed"]))
+        against = "" if base is None or row["variant"] == "few" else f"{row['mean']['psnr'] - base:+.2f}"
+        text.append(
+            {
+                "scene": row["scene"], "variant": row["variant"], "seed": str(row["seed"]), "views": str(row["views"]),
+                "split": short_digest(row["split"]), "size": row["resolution"], "vs few": against,
+                **{c: format_value(c, row["mean"].get(c)) for c in shown},
+                "steps": str(row["steps"]), "s": f"{row['seconds']:.0f}",
+            }
+        )  # fmt: skip
+    return text_table(text) + "\nmetric backbones: none (no LPIPS weights); FLIP at 67 pixels per degree"
+
+
+def save(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the rows; rows of scenes and variants that this run leaves out stay."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    identity = ("scene", "variant", "seed")
+    here = {tuple(row[k] for k in identity) for row in rows}
+    before = json.loads(path.read_text())["rows"] if path.is_file() else []
+    kept = [row for row in before if tuple(row[k] for k in identity) not in here]
+    command = "python -m benchmarks.few_views"
+    write_json(path, {"command": command, "version": diorama.__version__, "rows": [*kept, *rows]})
+
+
+def write_strip(path: Path, views: Sequence[dict[str, bytes]], label: str) -> None:
+    """Photo, render, error and depth of some views side by side, as one PNG with its name on top."""
+    import io
+
+    from PIL import Image, ImageDraw
+
+    tiles = [[Image.open(io.BytesIO(jpeg)) for jpeg in view.values()] for view in views]
+    flat = [tile for row in tiles for tile in row]
+    height = max(tile.height for tile in flat)
+    sheet = Image.new("RGB", (sum(tile.width + 2 for tile in flat), height + 14), "white")
+    ImageDraw.Draw(sheet).text((2, 1), label, fill="black")
+    left = 0
+    for tile in flat:
+        sheet.paste(tile, (left, 14))
+        left += tile.width + 2
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+
+
+def contact_sheet(options: Options, name: str) -> None:
+    """All variants of a scene below each other."""
+    from PIL import Image
+
+    files = [
+        options.work / "strips" / f"{name}_{seed}_{variant}.png"
+        for seed in options.seeds
+        for variant in options.variants
+    ]
+    strips = [Image.open(file) for file in files if file.is_file()]
+    if not strips:
+        return
+    sheet = Image.new("RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white")
+    top = 0
+    for strip in strips:
+        sheet.paste(strip, (0, top))
+        top += strip.height
+    sheet.save(options.work / f"{name}.png")
+
+
+def machine() -> dict[str, Any]:
+    """What kind of machine this is; figures of time mean nothing without it."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = names[0] if names else cpu
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "torch": torch.__version__,
+    }
+
+
+def code_digest() -> str:
+    """A hash of the sources that decide the figures."""
+    digest = hashlib.sha256()
+    for room in CODE:
+        for file in sorted((Path(diorama.__file__).parent / room).glob("*.py")):
+            digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options)))
