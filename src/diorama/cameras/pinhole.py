@@ -6,6 +6,7 @@ Convention: OpenCV axes (x right, y down, z forward), camera-to-world matrices, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -52,7 +53,7 @@ class Cameras:
     def __len__(self) -> int:
         return int(self.shape[0])
 
-    def __getitem__(self, index: object) -> "Cameras":
+    def __getitem__(self, index: Any) -> "Cameras":
         """Index the batch axes, as a tensor would be."""
         return replace(
             self,
@@ -63,7 +64,7 @@ class Cameras:
             distortion=self.distortion[index],
         )
 
-    def to(self, *args: object, **kwargs: object) -> "Cameras":
+    def to(self, *args: Any, **kwargs: Any) -> "Cameras":
         """Move or cast the float tensors (size keeps its integer type)."""
         moved = {k: getattr(self, k).to(*args, **kwargs) for k in ("camera_to_world", "focal", "centre", "distortion")}
         return replace(self, size=self.size.to(moved["focal"].device), **moved)
@@ -179,8 +180,14 @@ def join_cameras(cameras: Sequence[Cameras]) -> Cameras:
     lens: Lens = lenses.pop() if lenses else "pinhole"
     if lens == "fisheye" and any(one.lens == "pinhole" for one in cameras):
         raise CameraError("a pinhole is no fisheye without distortion. Undistort the fisheye photos first.")
-    parts = ("camera_to_world", "focal", "centre", "size", "distortion")
-    return Cameras(*(torch.cat([getattr(one, part) for one in cameras]) for part in parts), lens=lens)
+    return Cameras(
+        torch.cat([one.camera_to_world for one in cameras]),
+        torch.cat([one.focal for one in cameras]),
+        torch.cat([one.centre for one in cameras]),
+        torch.cat([one.size for one in cameras]),
+        torch.cat([one.distortion for one in cameras]),
+        lens,
+    )
 
 
 def pixel_grid(width: int, height: int) -> Float[Tensor, "h w xy=2"]:

@@ -1,6 +1,7 @@
 """Rays: half lines through pixels."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -28,11 +29,11 @@ class Rays:
     def __len__(self) -> int:
         return int(self.shape[0])
 
-    def __getitem__(self, index: object) -> "Rays":
+    def __getitem__(self, index: Any) -> "Rays":
         """Index the batch axes, as a tensor would be."""
         return Rays(self.origins[index], self.directions[index], self.cosine[index])
 
-    def to(self, *args: object, **kwargs: object) -> "Rays":
+    def to(self, *args: Any, **kwargs: Any) -> "Rays":
         """Move or cast."""
         return Rays(*(part.to(*args, **kwargs) for part in (self.origins, self.directions, self.cosine)))
 
