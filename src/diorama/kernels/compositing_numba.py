@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diorama.kernels.compositing import EPSILON
-from diorama.kernels.jit import compiled
+from diorama.kernels.jit import numba_kernel
 from diorama.kernels.twins import run_tasks, spans
 
 SPAN = 512
@@ -63,7 +63,7 @@ def _over_rays(kernel: Callable, inputs: list[Tensor], outputs: list[Tensor], la
     run_tasks([partial(kernel, *arrays, last_opaque, start, stop) for start, stop in spans(rays, SPAN)])
 
 
-@compiled
+@numba_kernel
 def _weights(density, edges, weights, last_opaque, start, stop):
     bins = density.shape[1]
     for ray in range(start, stop):
@@ -76,7 +76,7 @@ def _weights(density, edges, weights, last_opaque, start, stop):
             light *= f32(1) - alpha
 
 
-@compiled
+@numba_kernel
 def _weights_backward(gradient, density, edges, out, last_opaque, start, stop):
     bins = density.shape[1]
     after = np.empty(bins, np.float32)
@@ -97,7 +97,7 @@ def _weights_backward(gradient, density, edges, out, last_opaque, start, stop):
             behind -= gradient[ray, i] * before * math.expm1(-density[ray, i] * length)
 
 
-@compiled
+@numba_kernel
 def _composite(density, colour, edges, rgb, depth, opacity, weights, last_opaque, start, stop):
     _weights(density, edges, weights, last_opaque, start, stop)
     bins = density.shape[1]
@@ -118,7 +118,7 @@ def _composite(density, colour, edges, rgb, depth, opacity, weights, last_opaque
         opacity[ray] = total
 
 
-@compiled
+@numba_kernel
 def _composite_backward(
     to_rgb, to_depth, to_opacity, to_weights, density, colour, edges, to_density, to_colour, last_opaque, start, stop
 ):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diorama.kernels.hash_grid import PRIMES, GridLayout
-from diorama.kernels.jit import compiled
+from diorama.kernels.jit import numba_kernel
 from diorama.kernels.twins import run_tasks, spans
 
 SPAN = 16384
@@ -101,7 +101,7 @@ def _grid(layout: GridLayout, level: int, weight: np.float32, features: int) -> 
     return layout.resolutions[level], layout.sizes[level], weight, dense, channels
 
 
-@compiled
+@numba_kernel
 def _place(value, resolution):
     # cell, and place in the cell in [0, 1]; clamped; a NaN falls into cell 0 and stays a NaN
     value = f32(0) if value < f32(0) else value
@@ -111,7 +111,7 @@ def _place(value, resolution):
     return u32(cell), scaled - f32(cell)
 
 
-@compiled
+@numba_kernel
 def _corners(x, y, z, resolution, size, dense):
     if len(dense):
         dy = u32(resolution + 1)
@@ -129,7 +129,7 @@ def _corners(x, y, z, resolution, size, dense):
     )  # fmt: skip
 
 
-@compiled
+@numba_kernel
 def _forward(positions, table, out, resolution, size, weight, dense, channels):
     for i in range(len(positions)):
         x, u = _place(positions[i, 0], resolution)
@@ -144,7 +144,7 @@ def _forward(positions, table, out, resolution, size, weight, dense, channels):
             out[i, f] = u0 * low + u1 * high
 
 
-@compiled
+@numba_kernel
 def _to_table(positions, table, gradient, resolution, size, weight, dense, channels):
     for i in range(len(positions)):
         x, u = _place(positions[i, 0], resolution)
@@ -165,7 +165,7 @@ def _to_table(positions, table, gradient, resolution, size, weight, dense, chann
             table[c7, f] += s3 * high
 
 
-@compiled
+@numba_kernel
 def _to_positions(positions, table, gradient, out, resolution, size, weight, dense, channels):
     scale = weight * f32(resolution)
     for i in range(len(positions)):

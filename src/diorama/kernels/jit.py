@@ -1,18 +1,27 @@
-"""How this room compiles with Numba; imported by the Numba twins only."""
+"""How this room compiles its twins; used by the Numba and Triton modules only."""
 
 import inspect
 from collections.abc import Callable
-
-import numba
+from typing import Any
 
 FAST = {"contract", "reassoc", "arcp", "nsz"}
-"""Liberties with rounding; not `nnan` and `ninf`: a NaN must stay one."""
+"""Liberties with rounding that Numba may take; not `nnan` and `ninf`: a NaN must stay one."""
 
 
-def compiled(function: Callable) -> Callable:
-    """Compile on first use, without the interpreter lock; kept on disk where that can be written."""
-    function = inspect.unwrap(function)
+def numba_kernel(function: Callable) -> Any:
+    """Compile with Numba on first use, without the interpreter lock; kept on disk where that can be written."""
+    import numba
+
+    function = inspect.unwrap(function)  # out of the shape checks of test runs, which cannot be compiled
+    options: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}
     try:
-        return numba.njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # no place for the cache can be written: compile in every process
-        return numba.njit(nogil=True, fastmath=FAST, error_model="numpy")(function)
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # nowhere to write: compile in every process
+        return numba.njit(**options)(function)
+
+
+def triton_kernel(function: Callable) -> Any:
+    """Compile with Triton on first use."""
+    import triton
+
+    return triton.jit(inspect.unwrap(function))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diorama.kernels.jit import compiled
+from diorama.kernels.jit import numba_kernel
 from diorama.kernels.resample import EPSILON, PADDING
 from diorama.kernels.twins import run_tasks, spans
 
@@ -42,7 +42,7 @@ def _plain(tensor: Tensor) -> np.ndarray:
     return tensor.detach().to(torch.float32).contiguous().numpy()
 
 
-@compiled
+@numba_kernel
 def _resample(edges, weights, jitter, out, start, stop):
     bins, count = weights.shape[1], out.shape[1] - 1
     same = jitter.shape[1] == 1
@@ -67,7 +67,7 @@ def _resample(edges, weights, jitter, out, start, stop):
         out[ray, count] = max(edges[ray, bins], out[ray, count - 1])
 
 
-@compiled
+@numba_kernel
 def _outer_bound(fine_edges, fine_weights, edges, weights, loss, slope, start, stop):
     fine, bins = fine_weights.shape[1], weights.shape[1]
     total = np.zeros(bins + 1)

@@ -1,0 +1,118 @@
+"""The Triton twins against the references: interpreted on the CPU (marker `triton`), compiled on CUDA (marker `gpu`).
+
+Interpreted: TRITON_INTERPRET=1 python -m pytest -o addopts= -m triton tests/kernels, in a process of its own.
+"""
+
+import importlib.util
+import os
+
+import pytest
+import torch
+
+from diorama.kernels.compositing import composite, composite_reference, ray_weights, ray_weights_reference
+from diorama.kernels.hash_grid import grid_layout, hash_encode, hash_encode_reference
+from diorama.kernels.resample import outer_bound, resample
+from diorama.kernels.twins import use_twin
+
+interpreted = pytest.param(
+    "cpu",
+    marks=[
+        pytest.mark.triton,
+        pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="needs TRITON_INTERPRET=1"),
+        pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs the extra `kernels`"),
+    ],
+)
+cuda = pytest.param(
+    "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+)
+on_each_device = pytest.mark.parametrize("device", [interpreted, cuda])
+
+
+@pytest.fixture(autouse=True)
+def triton_twin():
+    with use_twin("triton"):
+        yield
+
+
+def gradients(outputs, inputs):
+    g = torch.Generator().manual_seed(3)
+    total = sum((out * torch.randn(out.shape, generator=g).to(out)).sum() for out in outputs)
+    return torch.autograd.grad(total, inputs)
+
+
+def points_for(count: int) -> torch.Tensor:
+    points = torch.rand(count, 3, generator=torch.Generator().manual_seed(1)) * 1.2 - 0.1
+    points[:: max(count // 4, 1)] = torch.tensor([0.0, 1.0, 0.5])
+    return points
+
+
+@on_each_device
+@pytest.mark.parametrize("features", [1, 2, 4])
+@pytest.mark.parametrize("count", [0, 1, 301])
+@pytest.mark.parametrize("weights", [None, [1.0, 0.5, 0.0, 0.25]])
+def test_hash_encoding_agrees_with_the_reference(device, count, features, weights):
+    layout = grid_layout(4, 4, 40, 8)
+    generator = torch.Generator().manual_seed(2)
+    table = torch.randn(layout.entries, features, generator=generator).to(device).requires_grad_()
+    points = points_for(count).to(device).requires_grad_()
+    level_weights = None if weights is None else torch.tensor(weights, device=device)
+    got = hash_encode(points, table, layout, level_weights)
+    wanted = hash_encode_reference(points, table, layout, level_weights)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+    for one, other in zip(gradients([got], [points, table]), gradients([wanted], [points, table]), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+@on_each_device
+@pytest.mark.parametrize(("rays", "bins"), [(0, 3), (1, 1), (5, 7), (3, 64)])
+@pytest.mark.parametrize("last_opaque", [False, True])
+def test_compositing_agrees_with_the_reference(device, rays, bins, last_opaque):
+    g = torch.Generator().manual_seed(4)
+    density = (torch.rand(rays, bins, generator=g) * 4).to(device).requires_grad_()
+    colour = torch.rand(rays, bins, 3, generator=g).to(device).requires_grad_()
+    edges = torch.rand(rays, bins + 1, generator=g).cumsum(-1).to(device)
+    got = composite(density, colour, edges, last_opaque=last_opaque)
+    wanted = composite_reference(density, colour, edges, last_opaque)
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    ours, theirs = gradients(got, [density, colour]), gradients(wanted, [density, colour])
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    one = gradients([ray_weights(density, edges, last_opaque=last_opaque)], [density])[0]
+    other = gradients([ray_weights_reference(density, edges, last_opaque)], [density])[0]
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+@on_each_device
+def test_solid_walls_and_empty_bins_stay_finite(device):
+    edges = torch.tensor([[0.5, 1.0, 1.0, 2.0, 3.0, 1e10]], device=device)
+    density = torch.tensor([[0.0, 1e8, 0.3, 1e8, 1e8]], device=device, requires_grad=True)
+    colour = torch.full((1, 5, 3), 0.5, device=device, requires_grad=True)
+    outputs = composite(density, colour, edges)
+    torch.testing.assert_close(outputs[2], torch.ones(1, device=device))
+    for tensor in (*outputs, *gradients(outputs, [density, colour])):
+        assert tensor.isfinite().all()
+
+
+@on_each_device
+def test_resampling_runs_where_its_tensors_are(device):
+    edges = torch.linspace(0, 1, 9, device=device).expand(3, -1)
+    weights = torch.ones(3, 8, device=device, requires_grad=True)
+    drawn = resample(edges, weights, 8)
+    torch.testing.assert_close(drawn, edges.contiguous())
+    outer_bound(drawn, torch.ones(3, 8, device=device), edges, weights).sum().backward()
+    assert weights.grad is not None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_tensors_choose_triton_by_themselves():
+    layout = grid_layout(16, 16, 2048, 19)
+    table = torch.randn(layout.entries, 2, device="cuda", requires_grad=True)
+    points = torch.rand(100_003, 3, device="cuda", requires_grad=True)
+    with use_twin(None):
+        got = hash_encode(points, table, layout)
+    wanted = hash_encode_reference(points, table, layout)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+    for one, other in zip(gradients([got], [points, table]), gradients([wanted], [points, table]), strict=True):
+        assert (one - other).norm() / other.norm() < 1e-4
