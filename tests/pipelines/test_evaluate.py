@@ -22,6 +22,7 @@ from diorama.pipelines.protocol import FitRequest, Row, averaged, results_text, 
 from diorama.pipelines.workspace import input_hashes
 from diorama.rendering.render import SamplingConfig
 from diorama.scenes.scene import Scene
+from diorama.scenes.storage import save_scene
 from tests.oracles import exact_views, ring_cameras
 
 GRID = GridConfig(levels=2, features=2, log2_table_size=8, base_resolution=4, finest_resolution=8)
@@ -69,7 +70,7 @@ def unfitted_scene(views, split, **provenance):
 def saved_scene(tmp_path, photos_folder, mode="every8", **provenance):
     views = open_views(photos_folder)
     scene = unfitted_scene(views, make_split(views, mode), input=str(photos_folder), **provenance)
-    scene.save(tmp_path / "scene")
+    save_scene(scene, tmp_path / "scene")
     return tmp_path / "scene"
 
 
@@ -198,7 +199,7 @@ def test_a_protocol_fits_each_scene_once_and_prints_what_it_departs_from(tmp_pat
     def fake_reconstruct(views, *, split, count, seed, output, notes, preset, **rest):
         fitted.append((count, seed))
         scene = unfitted_scene(views, make_split(views, split, count), seed=seed, preset_asked=preset, **notes)
-        scene.save(output)
+        save_scene(scene, output)
         return scene
 
     monkeypatch.setattr(protocols, "reconstruct", fake_reconstruct)

@@ -263,7 +263,7 @@ def published_rows(protocol: Protocol, counts: Sequence[int]) -> list[dict[str, 
 def results_text(protocol: Protocol, rows: Sequence[Row], notes: Sequence[str], request: FitRequest) -> str:
     """The whole result as text."""
     published = published_rows(protocol, list(dict.fromkeys(row.views for row in rows)))
-    parts = [heading(protocol, request), text_table(result_rows(rows)), *(f"note: {line}" for line in notes)]
+    parts = [heading(protocol, rows, request), text_table(result_rows(rows)), *(f"note: {line}" for line in notes)]
     if published:
         members = len(protocol.members)
         parts += [
@@ -274,11 +274,13 @@ def results_text(protocol: Protocol, rows: Sequence[Row], notes: Sequence[str], 
     return "\n".join(parts)
 
 
-def heading(protocol: Protocol, request: FitRequest) -> str:
-    """One line: what was run."""
+def heading(protocol: Protocol, rows: Sequence[Row], request: FitRequest) -> str:
+    """One line: what was run, and with which backbone it was measured."""
     length = f"{request.steps} steps" if request.steps else request.budget or "the preset's own length"
     masks = f"; masked columns: {protocol.masks}" if protocol.masks else ""
-    return f"protocol {protocol.name}: method {request.method}, preset {request.preset}, {length}{masks}"
+    nets = [name for name in ("vgg16", "alexnet") if any(f"lpips_{name}" in row.mean for row in rows)]
+    backbone = f"LPIPS net: {', '.join(nets) or 'none, so LPIPS and Average were not measured'}"
+    return f"protocol {protocol.name}: method {request.method}, preset {request.preset}, {length}; {backbone}{masks}"
 
 
 def write_results(
@@ -299,7 +301,7 @@ def write_results(
     write_json(output / "results.json", content)
     tables = [result_rows(rows), published_rows(protocol, list(dict.fromkeys(row.views for row in rows)))]
     caption = "Published means over the whole set; not comparable with fewer scenes."
-    write_text(output / "results.html", html_table(heading(protocol, request), tables, [*notes, caption]))
+    write_text(output / "results.html", html_table(heading(protocol, rows, request), tables, [*notes, caption]))
 
 
 def _stored_metrics(path: Path) -> dict[str, Any] | None:
