@@ -91,7 +91,7 @@ def decompose_projection(
     orthogonal, triangular = np.linalg.qr((flip @ matrix[:, :3]).T)
     intrinsics, rotation = flip @ triangular.T @ flip, flip @ orthogonal.T
     signs = np.sign(np.diag(intrinsics))
-    if (np.abs(np.diag(intrinsics)) < 1e-12 * np.abs(matrix).max()).any():
+    if (np.abs(np.diag(intrinsics)) <= 1e-12 * np.abs(matrix).max()).any():
         raise InputError("a projection matrix is singular: no camera has it. Check world_mat_i in the camera file.")
     intrinsics, rotation = intrinsics * signs, signs[:, None] * rotation
     translation = np.linalg.solve(intrinsics, matrix[:, 3])
@@ -111,7 +111,8 @@ def sphere_bounds(
     radius = float(np.linalg.norm(scale_mat[:3, 0]))
     depth = float((scale_mat[:3, 3] - camera_to_world[:3, 3]) @ camera_to_world[:3, 2])
     near = max(depth - radius, 0.01 * radius)
-    return near, max(depth + radius, 2 * near)
+    far = depth + radius
+    return near, far if far > near else 2 * near
 
 
 def protocol_split(name_of: dict[int, str]) -> dict[str, tuple[str, ...]]:

@@ -95,7 +95,7 @@ def read_coverage(views: Views, files: Sequence[Path]) -> Float[Tensor, "view h 
                 "A mask needs the shape of its photo (any size)."
             )
         mask = read_mask(file, (columns, rows))
-        if 0 < float(mask.max()) <= LABEL_ONE:
+        if 0 < float(mask.max()) <= 1.5 * LABEL_ONE:
             mask = mask * (1 / LABEL_ONE)
         coverage[index, :rows, :columns] = mask
     return coverage

@@ -2,6 +2,7 @@
 
 import io
 import math
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,6 +17,12 @@ MAX_TEXT_BYTES = 16 << 20
 
 MAX_ARRAY_BYTES = 256 << 20
 """Largest array that is read out of an archive."""
+
+_NOT_AN_ARRAY = (
+    *(ValueError, EOFError, SyntaxError, TypeError, KeyError, MemoryError, OverflowError, RecursionError),
+    tokenize.TokenError,
+)
+"""What NumPy's header parser raises on bytes that are no header."""
 
 
 def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
@@ -91,5 +98,5 @@ def parse_npy(content: bytes, where: str) -> np.ndarray:
             raise InputError(f"{where}: {len(content) - file.tell()} bytes of an array of {needed}: the file is cut.")
         file.seek(0)
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-    except (ValueError, EOFError, SyntaxError, TypeError, KeyError, MemoryError, OverflowError) as error:
+    except _NOT_AN_ARRAY as error:
         raise InputError(f"{where}: not a NumPy array ({error}). Copy or download it again.") from error
