@@ -1,5 +1,6 @@
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,17 +21,18 @@ def test_pytorch3d_points_land_where_its_definition_puts_them():
     camera_point = point @ rotation + translation
     ndc = focal * camera_point[:2] / camera_point[2] + principal
     expected = np.array(size) / 2 - ndc * 8
-    pose, matrix = co3d.camera_from_ndc(rotation, translation, focal, principal, size)
-    local = np.linalg.inv(pose) @ np.append(point, 1)
-    pixel = matrix @ local[:3]
-    np.testing.assert_allclose(pixel[:2] / pixel[2], expected, atol=1e-9)
+    shot = co3d.ndc_shot(Path("a.jpg"), (rotation, translation, focal, principal), size)
+    local = np.linalg.inv(shot.camera_to_world) @ np.append(point, 1)
+    pixel = local[:2] / local[2] * shot.intrinsics.focal + shot.intrinsics.centre
+    np.testing.assert_allclose(pixel, expected, atol=1e-9)
     assert local[2] > 0
-    np.testing.assert_allclose(pose, made_up.POSES[1], atol=1e-12)
+    np.testing.assert_allclose(shot.camera_to_world, made_up.POSES[1], atol=1e-12)
 
 
 def test_legacy_ndc_spans_both_sides():
-    _, matrix = co3d.camera_from_ndc(np.eye(3), np.zeros(3), np.ones(2), np.zeros(2), (24.0, 16.0), isotropic=False)
-    assert (matrix[0, 0], matrix[1, 1]) == (12, 8)
+    camera = (np.eye(3), np.zeros(3), np.ones(2), np.zeros(2))
+    assert co3d.ndc_shot(Path("a.jpg"), camera, (24.0, 16.0), "each side").intrinsics.focal == (12, 8)
+    assert co3d.ndc_shot(Path("a.jpg"), camera, (24.0, 16.0)).intrinsics.focal == (8, 8)
 
 
 def test_the_archive_gives_poses_in_its_own_world(tmp_path):
@@ -131,3 +133,10 @@ def test_the_real_apple_fits_its_cameras(photos):
     assert right.in_front > 0.95
     assert right.flipped > 5 * right.distance
     assert len(make_split(views, "auto", 9).test) == 3
+
+
+def test_a_sequence_opens_from_inside_its_folder(tmp_path, monkeypatch):
+    category = made_up.co3d_category(tmp_path)
+    monkeypatch.chdir(category / "12_34_56")
+    assert co3d.matches(Path())
+    assert len(co3d.read(Path())) == 3

@@ -8,6 +8,7 @@ Sources: pytorch3d/implicitron/dataset/types.py for the annotation fields; githu
 import gzip
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from diorama.cameras.convert import NdcScale, from_pytorch3d
 from diorama.data.images import list_images, read_depth, read_mask
 from diorama.data.numbers import read_npz, read_text
-from diorama.data.posed import pinhole_shot, rigid, stored_size
+from diorama.data.posed import pinhole_shot, stored_size
 from diorama.data.shots import Shot, views_of
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
@@ -29,8 +31,8 @@ ANNOTATIONS = "frame_annotations.jgz"
 MAX_ANNOTATION_BYTES = 1 << 30
 """Unpacked size of the largest annotation file that is read (the real ones stay below 400 MB)."""
 
-TO_OPENCV = np.diag([-1.0, -1.0, 1.0])
-"""PyTorch3D camera axes (x left, y up, z forward) to OpenCV axes (x right, y down, z forward)."""
+NDC_SCALES: Mapping[str, NdcScale] = {"ndc_isotropic": "shorter side", "ndc_norm_image_bounds": "each side"}
+"""`intrinsics_format` of an annotation -> what one unit of NDC spans."""
 
 
 def matches(path: Path) -> bool:
@@ -45,28 +47,28 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     """
     if (path / ARCHIVE).is_file():
         return _read_archive(path, max_side)
+    path = path.absolute()
     category = path if (path / ANNOTATIONS).is_file() else path.parent
     return _read_sequence(category, None if category == path else path.name, max_side)
 
 
-def camera_from_ndc(
-    rotation: Float[np.ndarray, "3 3"],
-    translation: Float[np.ndarray, "3"],
-    focal: Float[np.ndarray, "2"],
-    principal: Float[np.ndarray, "2"],
+def ndc_shot(
+    path: Path,
+    camera: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     size: tuple[float, float],
-    isotropic: bool = True,
-) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "3 3"]]:
-    """(camera_to_world 4x4 OpenCV, K 3x3 pixels) of a PyTorch3D camera: X_camera = X_world @ rotation + translation.
+    ndc: NdcScale = "shorter side",
+    object_mask: Path | None = None,
+) -> Shot:
+    """A photo with its PyTorch3D camera: R, T (X_camera = X_world R + T), focal length and principal point in NDC.
 
-    isotropic: NDC in which the shorter side spans [-1, 1] (PyTorch3D since 0.5); else both sides do. size: (w, h).
+    size: (width, height) of the photo; path: its file, which gives it its name.
     """
-    extent = np.array(size, dtype=np.float64)
-    half = np.full(2, extent.min() / 2) if isotropic else extent / 2
-    focal_pixels, centre = focal * half, extent / 2 - principal * half
-    camera_to_world = rigid(rotation @ TO_OPENCV, -rotation @ translation)
-    intrinsics = np.array([[focal_pixels[0], 0, centre[0]], [0, focal_pixels[1], centre[1]], [0, 0, 1.0]])
-    return camera_to_world, intrinsics
+    rotation, translation, focal, principal = (torch.from_numpy(values.astype(np.float64)) for values in camera)
+    sides = torch.tensor(size).round().to(torch.int64)
+    cameras = from_pytorch3d(rotation, translation, focal, sides, principal, ndc=ndc)
+    matrix = np.eye(3)
+    matrix[[0, 1], [0, 1]], matrix[:2, 2] = cameras.focal.numpy(), cameras.centre.numpy()
+    return pinhole_shot(path.name, path, cameras.camera_to_world.numpy(), matrix, size=size, object_mask=object_mask)
 
 
 def _read_archive(path: Path, max_side: int | None) -> Views:
@@ -81,15 +83,13 @@ def _read_archive(path: Path, max_side: int | None) -> Views:
         raise InputError(f"{path / ARCHIVE}: cameras must be numbers.")
     shots = []
     for index, file in enumerate(files):
-        rotation, translation, focal = (arrays[name][index].astype(np.float64) for name in shapes)
-        size = stored_size(file)
-        camera = camera_from_ndc(rotation, translation, focal, np.zeros(2), size)
-        shots.append(pinhole_shot(file.name, file, *camera, size=size))
+        rotation, translation, focal = (arrays[name][index] for name in shapes)
+        shots.append(ndc_shot(file, (rotation, translation, focal, np.zeros(2)), stored_size(file)))
     return views_of(shots, layout="co3d", source=path, frame=Frame("CO3D gt_cameras.npz"), max_side=max_side)
 
 
 def _is_sequence(path: Path) -> bool:
-    return path.is_dir() and (path / "images").is_dir() and (path.parent / ANNOTATIONS).is_file()
+    return path.is_dir() and (path / "images").is_dir() and (path.absolute().parent / ANNOTATIONS).is_file()
 
 
 def _read_sequence(category: Path, sequence: str | None, max_side: int | None) -> Views:
@@ -151,13 +151,12 @@ def _posed(frame: dict[str, Any], root: Path, file: Path) -> Shot:
         raise InputError(
             f"{file}: frame {frame.get('frame_number')} has no whole image and viewpoint ({error!r})."
         ) from error
-    if layout not in ("ndc_isotropic", "ndc_norm_image_bounds"):
-        raise InputError(f"{file}: intrinsics_format {layout!r}; ndc_isotropic or ndc_norm_image_bounds are known.")
-    size = (float(width), float(height))
-    camera = camera_from_ndc(rotation, translation, focal, principal, size, layout == "ndc_isotropic")
+    scale = NDC_SCALES.get(str(layout))
+    if scale is None:
+        raise InputError(f"{file}: intrinsics_format {layout!r}; {' or '.join(NDC_SCALES)} are known.")
     mask = frame.get("mask")
     mask_path = root / mask["path"] if isinstance(mask, dict) and isinstance(mask.get("path"), str) else None
-    return pinhole_shot(photo.name, photo, *camera, size=size, object_mask=mask_path)
+    return ndc_shot(photo, (rotation, translation, focal, principal), (float(width), float(height)), scale, mask_path)
 
 
 def _with_depth(views: Views, root: Path, frame_of: dict[str, dict[str, Any]]) -> Views:
@@ -179,7 +178,8 @@ def _with_depth(views: Views, root: Path, frame_of: dict[str, dict[str, Any]]) -
 def _read_depth(root: Path, annotation: dict[str, Any], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
     """Planar depth of one frame: 16-bit PNG whose bits are a half float, times scale_adjustment, inside its mask."""
     bits = read_depth(root / annotation["path"], unit=1.0, size=size).numpy().astype(np.uint16)
-    depth = bits.view(np.float16).astype(np.float32) * np.float32(annotation["scale_adjustment"])
+    with np.errstate(over="ignore", invalid="ignore"):
+        depth = bits.view(np.float16).astype(np.float32) * np.float32(annotation["scale_adjustment"])
     depth[~np.isfinite(depth) | (depth < 0)] = 0
     if annotation.get("mask_path"):
         depth[read_mask(root / annotation["mask_path"], size).numpy() == 0] = 0

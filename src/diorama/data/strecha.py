@@ -30,7 +30,7 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     Errors: InputError where a `.camera` is cut or distorted, or no photo has one.
     """
     cameras = {file.name.removesuffix(".camera"): file for file in _camera_files(path)}
-    files = {file.name: file for folder in _photo_folders(path) for file in list_images(folder)}
+    files = {file.name: file for folder in reversed(_photo_folders(path)) for file in list_images(folder)}
     shared = sorted(set(cameras) & set(files))
     if not shared:
         raise InputError(

@@ -30,7 +30,7 @@ SHARPNESS_SIDE = 480
 """Longer side in pixels at which sharpness is judged: motion blur shows, sensor noise does not."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Best:
     """The sharpest frame so far of one interval."""
 
@@ -58,23 +58,26 @@ def read(path: Path, *, max_side: int | None = None, count: int = FRAMES) -> Vie
         total = sum(1 for packet in container.demux(video=0) if packet.size)
     if total == 0:
         raise InputError(f"{path}: no frame in the video. Copy it again.")
+    count = min(count, total)
+    numbers, photos = [], []
     with _opened(path) as container:
-        chosen = _sharpest(_decode(container, notes), total, min(count, total))
-    if not chosen:
+        stream = container.streams.video[0]
+        check_memory(count, *fit_size((stream.width, stream.height), max_side))
+        for best in _sharpest(_decode(container, notes), total, count):
+            numbers.append(best.index)
+            photos.append(torch.from_numpy(_upright(best.frame, max_side)))
+    if not photos:
         raise InputError(f"{path}: no frame could be decoded. {' '.join(notes)} Copy it again.")
-    largest = fit_size((chosen[0].frame.width, chosen[0].frame.height), max_side)
-    check_memory(len(chosen), *largest)
-    photos = [torch.from_numpy(_upright(best.frame, max_side)) for best in chosen]
     images, _, padding = stack_photos(photos)
     return Views(
         images=images,
-        names=tuple(f"frame-{best.index:06d}.png" for best in chosen),
+        names=tuple(f"frame-{number:06d}.png" for number in numbers),
         ignore=padding,
         frame=Frame("video"),
         source=path,
         layout="video",
-        skipped=(f"{len(chosen)} of {total} frames are used, the sharpest of each interval", *notes),
-        focal_hints=torch.full((len(chosen),), float("nan")),
+        skipped=(f"{len(photos)} of {total} frames are used, the sharpest of each interval", *notes),
+        focal_hints=torch.full((len(photos),), float("nan")),
     )
 
 
@@ -115,19 +118,25 @@ def _decode(container: Any, notes: list[str]) -> Iterator["VideoFrame"]:
         notes.append(f"the video breaks off: {error}.")
 
 
-def _sharpest(frames: Iterator["VideoFrame"], total: int, count: int) -> list[_Best]:
-    """The sharpest frame around the middle of each of `count` intervals of `total` frames."""
-    best: dict[int, _Best] = {}
+def _sharpest(frames: Iterator["VideoFrame"], total: int, count: int) -> Iterator[_Best]:
+    """The sharpest frame around the middle of each of `count` intervals of `total` frames, one interval at a time."""
+    best: _Best | None = None
+    current = 0
     for index, frame in enumerate(frames):
         place = (index + 0.5) * count / total
         interval = min(int(place), count - 1)
+        if interval != current and best is not None:
+            yield best
+            best = None
+        current = interval
         if abs(place - interval - 0.5) > CHOICE / 2 and total > count:
             continue
         width, height = fit_size((frame.width, frame.height), SHARPNESS_SIDE)
         value = sharpness(frame.to_ndarray(format="gray", width=width, height=height).astype(np.float32))
-        if interval not in best or value > best[interval].sharpness:
-            best[interval] = _Best(index, value, frame)
-    return [best[interval] for interval in sorted(best)]
+        if best is None or value > best.sharpness:
+            best = _Best(index, value, frame)
+    if best is not None:
+        yield best
 
 
 def _upright(frame: "VideoFrame", max_side: int | None) -> np.ndarray:

@@ -31,7 +31,8 @@ class Views:
     ignore: True where a pixel must not be used. object: soft coverage in [0, 1] of the object of interest.
     depth: planar, user units, 0 where unknown. points: sparse surface points in the user's frame.
     bounds: near and far per view in user units, where the format states them. splits: the split the data set ships,
-    by names (`train`, `test`, ...). skipped: what the reader left out and why, one line each.
+    by names (`train`, `test`, ...; `train_order` where a protocol fixes the order in which training photos are added).
+    skipped: what the reader left out and why, one line each.
     """
 
     images: Float[Tensor, "view c h w"]
