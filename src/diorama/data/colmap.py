@@ -44,8 +44,8 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     notes += [f"{name}: in the model, but there is no file {photos / name}" for name in absent]
     if not shots:
         raise ViewsError(
-            f"{path}: none of the {len(images)} photos of the model is there, {images[0].name if images else 'nothing'} "
-            f"first. Put them into {path / 'images'}."
+            f"{path}: none of the {len(images)} photos of the model is there"
+            f"{', ' + images[0].name + ' first' if images else ''}. Put them into {path / 'images'}."
         )
     try:
         points = read_points(folder, suffix)
@@ -65,13 +65,13 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
 
 
 def model_folders(path: Path) -> list[Path]:
-    """Folders with a sparse model, sorted; `colmap/` counts only where no transforms.json speaks for the same photos."""
+    """Folders with a sparse model; `colmap/` counts only where no transforms.json speaks for the same photos."""
     if not path.is_dir():
         return []
     places = [path, path / "sparse"]
     if not (path / "transforms.json").is_file():
         places += [path / "colmap" / "sparse", path / "dense" / "sparse"]
-    for parent in places[1:].copy():
+    for parent in places[0 if path.name == "sparse" else 1 :].copy():
         if parent.is_dir():
             places += sorted(child for child in parent.iterdir() if child.is_dir())
     return [place for place in places if model_suffix(place)]
@@ -110,7 +110,7 @@ def intrinsics_of(camera: ColmapCamera, name: str) -> Intrinsics:
         lens = "fisheye"
     elif not any(bent):
         lens = "pinhole"
-    return Intrinsics((camera.width, camera.height), focal, (centre[0], centre[1]), tuple(map(float, bent)), lens)
+    return Intrinsics((float(camera.width), float(camera.height)), focal, (centre[0], centre[1]), tuple(map(float, bent)), lens)
 
 
 def camera_to_world(quaternion: Sequence[float], translation: Sequence[float], name: str) -> Float[np.ndarray, "4 4"]:
@@ -175,7 +175,9 @@ def write_colmap_text(
         ):
             (folder / f"{stem}.txt").write_text("\n".join([f"# {header}", *lines, ""]), "utf-8", "surrogateescape")
     except OSError as error:
-        raise OutputError(f"{folder} could not be written ({error.strerror or error}). Choose another place.") from error
+        raise OutputError(
+            f"{folder} could not be written ({error.strerror or error}). Choose another place."
+        ) from error
 
 
 def _lens_row(camera: Cameras, name: str) -> str:

@@ -118,8 +118,8 @@ class _Bytes:
 
     def cut(self, needed: int) -> InputError:
         return InputError(
-            f"{self.file}: ends at byte {len(self.content)}, but {needed} more are needed at {self.at}. The file is cut "
-            "or is not a COLMAP binary: copy it again, or run COLMAP's model_converter."
+            f"{self.file}: ends at byte {len(self.content)}, but {needed} more are needed at {self.at}. The file is "
+            "cut or is not a COLMAP binary: copy it again, or run COLMAP's model_converter."
         )
 
     def take(self, form: struct.Struct) -> tuple:

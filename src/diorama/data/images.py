@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from diorama.data.numbers import MAX_ARRAY_BYTES, parse_npy
 from diorama.data.resample import area_average, fit_size
 from diorama.errors import InputError, MissingExtraError, OutputError
 
@@ -127,12 +128,7 @@ def read_depth(path: Path, unit: float = 1e-3, size: tuple[int, int] | None = No
     size: (width, height) to bring it to, by taking the nearest pixel: averages across edges would invent surfaces.
     """
     if path.suffix.lower() == ".npy":
-        from diorama.data.numbers import MAX_ARRAY_BYTES, parse_npy
-
-        _check_file(path)
-        if path.stat().st_size > MAX_ARRAY_BYTES:
-            raise InputError(f"{path}: larger than {MAX_ARRAY_BYTES >> 20} MB, too large for a depth map.")
-        values = parse_npy(path.read_bytes(), str(path)).squeeze()
+        values = read_array(path).squeeze()
     else:
         with _opened(path) as image:
             values = _pixels(image, path)[..., 0]
@@ -145,6 +141,17 @@ def read_depth(path: Path, unit: float = 1e-3, size: tuple[int, int] | None = No
     depth = np.where(np.isfinite(depth) & (depth > 0), depth, 0.0).astype(np.float32)
     width, height = size or (depth.shape[1], depth.shape[0])
     return torch.from_numpy(_nearest(depth, width, height))
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of a `.npy` file; InputError where it is absent, cut, larger than MAX_ARRAY_BYTES or holds pickles."""
+    _check_file(path)
+    if path.stat().st_size > MAX_ARRAY_BYTES:
+        raise InputError(f"{path}: larger than {MAX_ARRAY_BYTES >> 20} MB, which is not read. Is it the right file?")
+    try:
+        return parse_npy(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}). Check its rights.") from error
 
 
 def stack_photos(

@@ -1,5 +1,6 @@
 """Photos with cameras, as a layout lists them, become Views: the common end of every reader of posed photos."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,8 +28,8 @@ SHAPE_TOLERANCE = 0.02
 MIN_SIDE = 4
 """Pixels of the shorter side below which a picture shows nothing."""
 
-MAX_BYTES = 24 << 30
-"""Bytes of decoded photos (float32) that are read without a word."""
+MAX_MEMORY_SHARE = 0.5
+"""Share of the machine's memory that decoded photos may take."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Intrinsics:
         """The same lens for the picture resampled to width x height."""
         x, y = width / self.size[0], height / self.size[1]
         focal, centre = (self.focal[0] * x, self.focal[1] * y), (self.centre[0] * x, self.centre[1] * y)
-        return replace(self, size=(width, height), focal=focal, centre=centre)
+        return replace(self, size=(float(width), float(height)), focal=focal, centre=centre)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def views_of(
     notes = list(skipped)
     present = _present(shots, notes)
     if not present:
-        raise ViewsError(_nothing_left(source, len(shots), notes))
+        raise ViewsError(_nothing_left(source, notes))
     poses = checked_poses(np.stack([shot.camera_to_world for shot, _, _ in present]), [s.name for s, _, _ in present])
     sizes = [fit_size(size, max_side) for _, size, _ in present]
     width, height = max(w for w, _ in sizes), max(h for _, h in sizes)
@@ -111,7 +112,7 @@ def views_of(
         transparent = transparent or (photo.coverage is not None and bool((photo.coverage < 1).any()))
         kept.append(index)
     if not kept:
-        raise ViewsError(_nothing_left(source, len(shots), notes))
+        raise ViewsError(_nothing_left(source, notes))
     if len(kept) < len(present):
         images, coverage = images[kept], coverage[kept]
     used = [present[index][0] for index in kept]
@@ -119,7 +120,7 @@ def views_of(
     views = Views(
         images,
         tuple(shot.name for shot in used),
-        cameras=join_cameras([s.intrinsics for s in used], [s.name for s in used], torch.from_numpy(poses[kept]), size),
+        cameras=cameras_of([s.intrinsics for s in used], [s.name for s in used], torch.from_numpy(poses[kept]), size),
         ignore=padding_mask(size, width, height),
         object=coverage if transparent else None,
         points=points,
@@ -169,7 +170,7 @@ def checked_poses(
     return poses
 
 
-def join_cameras(
+def cameras_of(
     intrinsics: Sequence[Intrinsics],
     names: Sequence[str],
     camera_to_world: Float[Tensor, "view 4 4"],
@@ -207,15 +208,24 @@ def join_cameras(
     )
 
 
-def check_memory(count: int, width: int, height: int) -> None:
-    """MemoryLimitError where the photos, decoded, take more than MAX_BYTES."""
+def check_memory(count: int, width: int, height: int, limit: int | None = None) -> None:
+    """MemoryLimitError where the photos, decoded to float32, take more than limit bytes (default: half the memory)."""
     needed = count * width * height * 16
-    if needed > MAX_BYTES:
-        side = int(max(width, height) * (MAX_BYTES / needed) ** 0.5)
+    limit = limit or int(_machine_memory() * MAX_MEMORY_SHARE)
+    if needed > limit:
+        side = int(max(width, height) * (limit / needed) ** 0.5)
         raise MemoryLimitError(
-            f"{count} photos of {width} x {height} take {needed / 2**30:.0f} GB once decoded, {MAX_BYTES >> 30} GB are "
-            f"allowed. Read them smaller: --max-side {side}."
+            f"{count} photos of {width} x {height} take {needed / 2**30:.1f} GB once decoded, {limit / 2**30:.1f} GB "
+            f"are allowed on this machine. Read them smaller: --max-side {side}."
         )
+
+
+def _machine_memory() -> int:
+    """Bytes of memory; 16 GB where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 16 << 30
 
 
 def _present(shots: Sequence[Shot], notes: list[str]) -> list[tuple[Shot, tuple[int, int], bool]]:
@@ -230,6 +240,8 @@ def _present(shots: Sequence[Shot], notes: list[str]) -> list[tuple[Shot, tuple[
             size, upright = _matching_size(shot)
             if min(size) < MIN_SIDE:
                 raise InputError(f"{size[0]} x {size[1]} pixels, at least {MIN_SIDE} x {MIN_SIDE} are needed")
+        except CameraError:
+            raise
         except InputError as error:
             notes.append(f"{shot.name}: {error}")
             continue
@@ -296,6 +308,6 @@ def _with_masks_and_depth(views: Views, shots: Sequence[Shot], notes: list[str])
     )
 
 
-def _nothing_left(source: Path, count: int, notes: Sequence[str]) -> str:
+def _nothing_left(source: Path, notes: Sequence[str]) -> str:
     first = "; ".join(notes[:3])
-    return f"{source}: none of {count} listed photos can be used. {first}. Check that the photos lie where they are listed."
+    return f"{source}: none of the listed photos can be used. {first}. Check that the photos lie where they are listed."

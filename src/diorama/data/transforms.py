@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras, Lens
 from diorama.data.images import SUFFIXES, image_size
-from diorama.data.shots import Intrinsics, Shot, checked_poses, join_cameras, views_of
+from diorama.data.shots import Intrinsics, Shot, cameras_of, checked_poses, views_of
 from diorama.data.views import Frame, Views
 from diorama.errors import CameraError, InputError, OutputError
 
@@ -52,13 +51,7 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     file = path if path.is_file() else path / "transforms.json"
     content = load_json(file)
     entries = frames_of(content, file)
-    root = file.parent
-    names = short_names([str(entry["file_path"]) for entry in entries])
-    skipped: list[str] = []
-    shots = []
-    for entry, name in zip(entries, names, strict=True):
-        shot = shot_of({**content, **entry}, root, name, skipped)
-        shots += [shot] if shot else []
+    names, shots, skipped = named_shots([{**content, **entry} for entry in entries], file.parent)
     splits = {
         role.removesuffix("_filenames"): tuple(
             name for entry, name in zip(entries, names, strict=True) if entry["file_path"] in set(content[role])
@@ -66,7 +59,7 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
         for role in ("train_filenames", "val_filenames", "test_filenames")
         if isinstance(content.get(role), list)
     }
-    views = views_of(
+    return views_of(
         shots,
         layout="transforms",
         source=path,
@@ -75,7 +68,6 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
         skipped=skipped,
         splits=splits,
     )
-    return views
 
 
 def load_json(file: Path) -> dict[str, Any]:
@@ -124,12 +116,26 @@ def short_names(listed: Sequence[str]) -> list[str]:
     return [str(path.relative_to(common)) if common not in ("", ".") else str(path) for path in paths]
 
 
-def shot_of(entry: Mapping[str, Any], root: Path, name: str, skipped: list[str]) -> Shot | None:
-    """One frame as a Shot; None, and a line in skipped, where its file is absent or its header cannot be read."""
-    file = find_file(root, entry["file_path"])
-    if file is None:
-        skipped.append(f"{name}: listed, but there is no such file")
-        return None
+def named_shots(entries: Sequence[Mapping[str, Any]], root: Path) -> tuple[list[str], list[Shot], list[str]]:
+    """(a name for every frame, the frames that have a readable file, a line for each that has none).
+
+    Names are the listed paths without the folders all of them share, with the suffix their file has.
+    """
+    names, shots, skipped = [], [], []
+    for entry, name in zip(entries, short_names([str(entry["file_path"]) for entry in entries]), strict=True):
+        file = find_file(root, entry["file_path"])
+        if file is None:
+            names.append(name)
+            skipped.append(f"{name}: listed, but there is no such file")
+            continue
+        names.append(name if PurePosixPath(name).suffix == file.suffix else name + file.suffix)
+        shot = shot_of(entry, root, file, names[-1], skipped)
+        shots += [shot] if shot else []
+    return names, shots, skipped
+
+
+def shot_of(entry: Mapping[str, Any], root: Path, file: Path, name: str, skipped: list[str]) -> Shot | None:
+    """One frame as a Shot; None, and a line in skipped, where the header of its file cannot be read."""
     pose = pose_of(entry, name)
     try:
         intrinsics = intrinsics_of(entry, file, name)
@@ -192,18 +198,23 @@ def intrinsics_of(entry: Mapping[str, Any], file: Path, name: str) -> Intrinsics
 
     Focal length: fl_x, fl_y (pixels), else camera_angle_x, camera_angle_y (radians), else x_fov, y_fov (degrees).
     """
-    stated = (number(entry, "w", 0.0), number(entry, "h", 0.0))
-    size = stated if min(stated) > 0 else tuple(float(side) for side in image_size(file))
+    if "w" in entry and "h" in entry:
+        size = (number(entry, "w", math.nan), number(entry, "h", math.nan))
+    else:
+        width, height = image_size(file)
+        size = (float(width), float(height))
+    if not 0 < min(size) <= max(size) < math.inf:
+        raise CameraError(f"w and h of {name} are {size[0]:g} and {size[1]:g}. Correct them, or leave both out.")
     along = (_focal(entry, "x", size[0]), _focal(entry, "y", size[1]))
     fx = along[0] or along[1]
     if fx is None:
         raise CameraError(
-            f"no focal length for {name}: none of fl_x, camera_angle_x, x_fov is there. Add one, in {file.parent.name}'s "
-            "transforms.json."
+            f"no focal length for {name}: none of fl_x, camera_angle_x, x_fov is there. Add one to "
+            "its frame or to the whole file."
         )
     centre = (number(entry, "cx", size[0] / 2), number(entry, "cy", size[1] / 2))
     distortion = tuple(number(entry, key, 0.0) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
-    return Intrinsics((size[0], size[1]), (fx, along[1] or fx), centre, distortion, _lens(entry, distortion, name))
+    return Intrinsics(size, (fx, along[1] or fx), centre, distortion, _lens(entry, distortion, name))
 
 
 def _focal(entry: Mapping[str, Any], axis: str, side: float) -> float | None:
@@ -303,4 +314,4 @@ def read_cameras(file: Path) -> tuple[Cameras, tuple[str, ...]]:
     lenses = [intrinsics_of(entry, file, name) for entry, name in zip(entries, names, strict=True)]
     poses = checked_poses(np.stack([pose_of(entry, name) for entry, name in zip(entries, names, strict=True)]), names)
     size = torch.tensor([[round(side) for side in lens.size] for lens in lenses], dtype=torch.int64)
-    return join_cameras(lenses, names, torch.from_numpy(poses), size), names
+    return cameras_of(lenses, names, torch.from_numpy(poses), size), names

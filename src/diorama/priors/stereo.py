@@ -31,7 +31,7 @@ class StereoOptions:
     radius: int = 3
     """Half of the comparison window: 3 means 7 x 7."""
     angle: float = 10.0
-    """Most welcome angle between two photos' rays at the surface, degrees (MVSNet, arXiv 1804.02505, prefers 5 to 10)."""
+    """Most welcome angle between two photos' rays at the surface, degrees (MVSNet, arXiv 1804.02505: 5 to 10)."""
     minimum_score: float = 0.5
     """ZNCC at which trust starts; it is full at `full_score`."""
     full_score: float = 0.9
