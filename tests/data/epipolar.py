@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from skimage.feature import SIFT, match_descriptors
 
 from diorama.data.views import Views
@@ -47,8 +48,8 @@ def agreement(views: Views, pairs) -> Agreement:
 
 
 def _camera_rays(views, index, pixels):
-    centre, focal = views.cameras.centre[index].double().numpy(), views.cameras.focal[index].double().numpy()
-    return np.concatenate([(pixels - centre) / focal, np.ones((len(pixels), 1))], axis=1)
+    camera = views.cameras[index].to(torch.float64)
+    return camera.unproject(torch.from_numpy(np.ascontiguousarray(pixels))).numpy()
 
 
 def _compare(rays_a, rays_b, rotation, translation, focal_a, focal_b):
