@@ -110,7 +110,9 @@ def intrinsics_of(camera: ColmapCamera, name: str) -> Intrinsics:
         lens = "fisheye"
     elif not any(bent):
         lens = "pinhole"
-    return Intrinsics((float(camera.width), float(camera.height)), focal, (centre[0], centre[1]), tuple(map(float, bent)), lens)
+    return Intrinsics(
+        (float(camera.width), float(camera.height)), focal, (centre[0], centre[1]), tuple(map(float, bent)), lens
+    )
 
 
 def camera_to_world(quaternion: Sequence[float], translation: Sequence[float], name: str) -> Float[np.ndarray, "4 4"]:

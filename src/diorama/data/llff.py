@@ -1,0 +1,71 @@
+"""LLFF captures: poses_bounds.npy beside images/ (or images_4/, images_8/).
+
+Each row holds a 3x5 matrix and two bounds. The matrix is camera-to-world with columns [down, right, back], the camera
+centre, and (height, width, focal length). Rows follow the sorted file names. Source: github.com/Fyusion/LLFF, README.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from diorama.data.images import list_images, read_array
+from diorama.data.shots import Intrinsics, Shot, views_of
+from diorama.data.views import Frame, Views
+from diorama.errors import CameraError, InputError, ViewsError
+
+POSES = "poses_bounds.npy"
+
+
+def matches(path: Path) -> bool:
+    """True for a folder that holds poses_bounds.npy."""
+    return (path / POSES).is_file()
+
+
+def read(path: Path, *, max_side: int | None = None) -> Views:
+    """The photos of an LLFF capture with their near and far bounds.
+
+    images/ is taken, or the largest of images_2/, images_4/, ... where that is absent or has other photos than poses;
+    intrinsics are scaled by the true ratio of sizes. Errors: InputError for an array of another kind, ViewsError where
+    photos and rows differ in number, CameraError for a bad pose.
+    """
+    file = path / POSES
+    rows = read_array(file)
+    if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":
+        raise InputError(f"{file}: {rows.dtype} {rows.shape}, but one row of 17 numbers per photo is needed.")
+    rows = rows.astype(np.float64)
+    photos = _photos(path, len(rows))
+    shots = [_shot(photo, row) for photo, row in zip(photos, rows, strict=True)]
+    return views_of(shots, layout="llff", source=path, frame=Frame("LLFF poses_bounds.npy"), max_side=max_side)
+
+
+def from_columns(matrix: Float[np.ndarray, "3 4"]) -> Float[np.ndarray, "4 4"]:
+    """An LLFF pose [down, right, back | centre] as camera-to-world in OpenCV axes [right, down, forward | centre]."""
+    pose = np.eye(4)
+    pose[:3] = np.stack([matrix[:, 1], matrix[:, 0], -matrix[:, 2], matrix[:, 3]], axis=1)
+    return pose
+
+
+def _shot(photo: Path, row: Float[np.ndarray, "17"]) -> Shot:
+    matrix, (near, far) = row[:15].reshape(3, 5), row[15:]
+    height, width, focal = matrix[:, 4].tolist()
+    if not (0 < near < far < np.inf):
+        raise CameraError(f"the bounds of {photo.name} are {near:.4g} and {far:.4g}; 0 < near < far is needed.")
+    lens = Intrinsics((width, height), (focal, focal), (width / 2, height / 2))
+    return Shot(photo.name, photo, from_columns(matrix[:, :4]), lens, bounds=(float(near), float(far)))
+
+
+def _photos(path: Path, count: int) -> list[Path]:
+    """The photos, from the best folder that has as many as there are poses."""
+    smaller = [child for child in path.iterdir() if re.fullmatch(r"images_\d+", child.name) and child.is_dir()]
+    folders = [path / "images", *sorted(smaller, key=lambda folder: int(folder.name[7:]))]
+    found = {folder: list_images(folder) for folder in folders if folder.is_dir()}
+    for photos in found.values():
+        if len(photos) == count:
+            return photos
+    counts = ", ".join(f"{len(photos)} in {folder.name}/" for folder, photos in found.items()) or "none in images/"
+    raise ViewsError(
+        f"{path / POSES} has {count} poses, but there are other numbers of photos: {counts}. Poses belong to photos by "
+        "sorted name, so each needs the other: restore the photos, or remove the rows of those that are gone."
+    )
