@@ -18,7 +18,6 @@ from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import align_similarity
-
 from diorama.data.neighbours import choose_neighbours
 from diorama.data.scale import camera_bounds
 from diorama.data.triangulation import SparsePoints, TriangulationOptions, match_pair, triangulate_tracks
@@ -86,7 +85,7 @@ def find_poses(
     pycolmap = require_pycolmap()
     if len(views) < 2:
         raise InputError(f"{len(views)} photo found; at least 2 photos of the same thing are needed to find poses.")
-    tell = progress or (lambda stage, done, total: None)
+    tell = progress or _silent
     with tempfile.TemporaryDirectory(prefix="diorama-pose-") as scratch, silence(pycolmap):
         folder = Path(scratch)
         _extract(pycolmap, views, folder, options, intrinsics, tell)
@@ -112,6 +111,11 @@ def find_poses(
     skipped = views.skipped + tuple(f"{name}: could not be placed among the other photos" for name in left_out)
     posed = replace(views[indices], cameras=cameras, points=points, frame=frame, skipped=skipped, focal_hints=None)
     return posed, PoseReport(names, left_out, len(points), error, len(models))
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody asked for."""
+    del stage, done, total
 
 
 def _extract(
@@ -193,9 +197,7 @@ def _match(pycolmap: Any, views: Views, folder: Path, options: PoseOptions, tell
     tell("matching", pairs, pairs)
 
 
-def _place(
-    pycolmap: Any, views: Views, folder: Path, options: PoseOptions, fixed: bool, tell: Progress
-) -> list[Any]:
+def _place(pycolmap: Any, views: Views, folder: Path, options: PoseOptions, fixed: bool, tell: Progress) -> list[Any]:
     """Incremental mapping; a second, more willing try when the first leaves photos out."""
     best: list[Any] = []
     for attempt, willing in enumerate((False, True)):
