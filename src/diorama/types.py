@@ -38,7 +38,7 @@ class RenderFn(Protocol):
 class DensityFn(Protocol):
     """Density per world unit at points; used by proposal sampling, occupancy and meshing."""
 
-    def __call__(self, positions: Float[Tensor, "*batch xyz=3"]) -> Float[Tensor, "*batch"]: ...
+    def __call__(self, positions: Float[Tensor, "*batch xyz=3"], /) -> Float[Tensor, "*batch"]: ...
 
 
 @runtime_checkable

@@ -83,8 +83,8 @@ def test_closed_levels_and_directions_have_no_say(rng):
 
 
 def test_the_cosine_window_opens_level_after_level():
-    assert cosine_window(12, 4, 0.0, 0.5).tolist() == [1.0] * 4 + [0.0] * 8
-    assert cosine_window(12, 4, 0.5, 0.5).tolist() == [1.0] * 12
-    halfway = cosine_window(12, 4, 0.25, 0.5)
+    assert cosine_window(12, 4.0, 0.0, 0.5).tolist() == [1.0] * 4 + [0.0] * 8
+    assert cosine_window(12, 4.0, 0.5, 0.5).tolist() == [1.0] * 12
+    halfway = cosine_window(12, 4.0, 0.25, 0.5)
     assert halfway.tolist() == [1.0] * 8 + [0.0] * 4
-    assert (cosine_window(12, 4, 0.27, 0.5).diff() <= 0).all()
+    assert (cosine_window(12, 4.0, 0.27, 0.5).diff() <= 0).all()

@@ -58,10 +58,10 @@ def run(views, preset, steps, seed=0):
 
 
 def test_a_tiny_fit_learns_the_wall(photos_of_a_wall):
-    _, _, history = run(photos_of_a_wall, tiny(few("forward-facing", False)), 150)
+    _, _, history = run(photos_of_a_wall, tiny(laptop()), 60)
     first = sum(h["photometric"] for h in history[:10])
     last = sum(h["photometric"] for h in history[-10:])
-    assert last < 0.1 * first
+    assert last < 0.7 * first
 
 
 def test_the_same_seed_gives_the_same_field_bit_for_bit(photos_of_a_wall):

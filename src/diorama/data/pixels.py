@@ -112,5 +112,3 @@ def rays_through(camera_to_world: Float[Tensor, "ray 4 4"], plane: Float[Tensor,
     length = local.norm(dim=-1)
     world = (camera_to_world[:, :3, :3] @ (local / length[:, None])[..., None])[..., 0]
     return Rays(camera_to_world[:, :3, 3], world, 1.0 / length)
-
-

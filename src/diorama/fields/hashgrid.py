@@ -3,8 +3,10 @@
 Source: Instant-NGP (arXiv 2201.05989) for the grid; DiffusioNeRF (2302.12231) for the heads of preset `paper`.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -58,19 +60,19 @@ class TruncatedExp(torch.autograd.Function):
     """exp whose gradient is taken at the logit clamped to [-15, 15] (spec section 4)."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, logit: Tensor) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, logit: Tensor) -> Tensor:  # noqa: D102
         ctx.save_for_backward(logit)
         return torch.exp(logit.clamp(max=30.0))
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> Tensor:  # noqa: D102
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: D102
         (logit,) = ctx.saved_tensors
         return gradients[0] * torch.exp(logit.clamp(-15.0, 15.0))
 
 
 def linear_stack(widths: list[int]) -> nn.ModuleList:
     """Linear layers without their activations, initialised for ReLU between them."""
-    layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True))
+    layers = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise(widths))
     for layer in layers:
         assert isinstance(layer, nn.Linear)
         nn.init.kaiming_uniform_(layer.weight, a=1.0)
@@ -137,9 +139,7 @@ class HashField(nn.Module):
         shape = positions.shape[:-1]
         return density.reshape(shape), out[:, 1:].reshape(*shape, -1)
 
-    def colour(
-        self, geometry: Float[Tensor, "n g"], harmonics: Float[Tensor, "n k"]
-    ) -> Float[Tensor, "n rgb=3"]:
+    def colour(self, geometry: Float[Tensor, "n g"], harmonics: Float[Tensor, "n k"]) -> Float[Tensor, "n rgb=3"]:
         """Colour in [0, 1] from geometry features and spherical harmonics of the viewing direction."""
         return torch.sigmoid(apply_stack(self.colour_head, torch.cat([geometry, harmonics], dim=-1)))
 

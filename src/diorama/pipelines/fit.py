@@ -2,24 +2,25 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
-from diorama.cameras.poses import Similarity, capture_shape, focus_point, mean_up, upright_rotation
+from diorama.cameras.poses import CaptureShape, Similarity, capture_shape, focus_point, mean_up, upright_rotation
 from diorama.data.pixels import PixelPool
 from diorama.data.scale import SceneScale, scene_scale
 from diorama.data.structure_from_motion import triangulate
 from diorama.data.views import Views
 from diorama.errors import MissingExtraError, ViewsError
 from diorama.fields.hashgrid import HashField
-from diorama.pipelines.presets import CaptureShape, FitPreset, PresetName, choose_preset
+from diorama.pipelines.presets import FitPreset, PresetName, choose_preset
 from diorama.priors.photometric import exposure_spread
 from diorama.priors.stereo import plane_sweep_stereo
+from diorama.rendering.render import Background
 from diorama.scenes.scene import Scene
 from diorama.streams import stream
 from diorama.systems.diffusionerf import DiffusioNeRF, FitFrame
@@ -185,7 +186,7 @@ def settle(
         knee=radius,
         last_opaque=not bounded,
     )
-    background = "random" if masked else "none"
+    background: Background = "random" if masked else "none"
     return replace(preset, field=field, fit=replace(preset.fit, sampling=sampling, background=background))
 
 
@@ -212,18 +213,6 @@ def seconds_per_step(plan: Plan, seed: int, device: str, *, warm: int = 8, timed
             pass
         totals.append(time.perf_counter() - start)
     return sum(totals) / timed
-
-
-def run(
-    plan: Plan, system: DiffusioNeRF, first: int, resume: Callable[[torch.optim.Optimizer], None] | None = None
-) -> Iterator[tuple[int, dict[str, float], torch.optim.Optimizer]]:
-    """The steps of a fit from `first` on: (step, losses, optimiser) after each."""
-    optimizer = adam(system, plan.preset.optim)
-    if resume is not None:
-        resume(optimizer)
-    rate = exponential(plan.preset.optim, system.steps)
-    for step, losses in train_steps(system, optimizer, rate, range(first, system.steps)):
-        yield step, losses, optimizer
 
 
 @dataclass(frozen=True)
@@ -254,7 +243,12 @@ def held_out(test: Views, plan: Plan) -> HeldOut | None:
 
 
 def as_scene(
-    plan: Plan, system: DiffusioNeRF, train: Views, scale: SceneScale, provenance: dict[str, object]
+    plan: Plan,
+    system: DiffusioNeRF,
+    train: Views,
+    test: Views,
+    scale: SceneScale,
+    provenance: dict[str, Any],
 ) -> Scene:
     """The fitted field as a scene in the user's frame."""
     assert train.cameras is not None
@@ -275,4 +269,5 @@ def as_scene(
         far=float(scale.far.max()),
         provenance=provenance,
         thumbnails=small.clamp(0, 1),
+        held_out=test.cameras if len(test) else None,
     )

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from diorama.cameras.poses import CaptureShape
 from diorama.fields.hashgrid import GridConfig, HashFieldConfig
 from diorama.priors.schedule import Ramp, constant
 from diorama.rendering.render import SamplingConfig
 from diorama.systems.diffusionerf import CoarseToFine, DiffusioNeRFConfig, LossConfig, Smoothness
 from diorama.training.optim import OptimConfig
 
-CaptureShape = Literal["forward-facing", "inward", "inside-out"]
 PresetName = Literal["auto", "laptop", "few", "paper"]
 
 FEW_PHOTOS = 12
@@ -107,8 +107,8 @@ def paper(shape: CaptureShape) -> FitPreset:
     forward = shape == "forward-facing"
     losses = LossConfig(
         must_hit=constant(1e-3 * PAPER_RAYS),
-        frustum=Ramp(1e-5 * PAPER_RAYS, 1e-7 * PAPER_RAYS, 100, 100, "steps") if forward else constant(0.0),
-        distortion=Ramp(0.0, (1.5e-5 if forward else 1e-4) * PAPER_RAYS, 3000, 8000, "steps"),
+        frustum=Ramp(1e-5 * PAPER_RAYS, 1e-7 * PAPER_RAYS, 100.0, 100.0, "steps") if forward else constant(0.0),
+        distortion=Ramp(0.0, (1.5e-5 if forward else 1e-4) * PAPER_RAYS, 3000.0, 8000.0, "steps"),
         distortion_metric=True,
         distortion_cutoff=1e-3,
         density_decay=1e-7,

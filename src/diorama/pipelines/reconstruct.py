@@ -3,15 +3,15 @@
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 import tyro
 
 import diorama
-from diorama.data.splits import Split, make_split
+from diorama.data.splits import make_split
 from diorama.data.views import Views
 from diorama.errors import InputError, ViewsError
 from diorama.pipelines.fit import (
@@ -35,7 +35,11 @@ from diorama.systems.diffusionerf import DiffusioNeRF
 from diorama.training.loop import train_steps
 from diorama.training.optim import adam, exponential
 
+if TYPE_CHECKING:
+    from diorama.viewer.server import Viewer
+
 Method = Literal["auto", "baseline"]
+Masks = Literal["auto", "object", "none"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ def choose_device(device: str | None) -> str:
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"device {device} was asked for, but this torch sees no CUDA device. `diorama doctor` says why.")
+        raise InputError(
+            f"device {device} was asked for, but this torch sees no CUDA device. `diorama doctor` says why."
+        )
     return device
 
 
@@ -83,6 +89,7 @@ def reconstruct(
     steps: int | None = None,
     budget: str | float | None = None,
     scale: float | None = None,
+    masks: Masks = "auto",
     output: Path | str | None = None,
     force: bool = False,
     notes: dict[str, Any] | None = None,
@@ -101,12 +108,13 @@ def reconstruct(
     if len(views) == 0:
         raise ViewsError("there are no photos to reconstruct from.")
     views, found = with_cameras(views, seed, say)
+    views = with_masks_used(views, masks, say)
     chosen = make_split(views, split, count)
     train, test = views[views.index_of(chosen.train)], views[views.index_of(chosen.test)]
     say(f"split: {chosen.source}; {len(train)} photos to learn from, {len(test)} held out ({chosen.digest[:12]})")
     request = {
         "method": method, "preset": preset if isinstance(preset, str) else to_json(preset), "seed": seed,
-        "device": device, "split": chosen.to_dict(), "steps": steps, "budget": budget, "scale": scale,
+        "device": device, "masks": masks, "split": chosen.to_dict(), "steps": steps, "budget": budget, "scale": scale,
         "photos": input_hashes(train), "version": diorama.__version__,
     }  # fmt: skip
     work = None if output is None else Workspace.beside(Path(output), request, force=force)
@@ -122,7 +130,7 @@ def reconstruct(
         say(note)
     total = settle_steps(plan, steps, budget, started, seed, device, work)
     say(f"{total} steps on {device}")
-    fit = FitRun(plan, geometry, train, held_out(test, plan), work, callback, seed, device)
+    fit = FitRun(plan, geometry, train, test, held_out(test, plan), work, callback, seed, device)
     provenance = request | (notes or {}) | {
         "method": "baseline", "preset_asked": request["preset"], "preset": plan.preset_name,
         "config": to_json(plan.preset), "shape": plan.shape, "notes": [*geometry.notes, *plan.notes],
@@ -150,14 +158,30 @@ def why(preset: PresetName | FitPreset, train: Views) -> str:
     return f"{len(train)} photos, and `few` is for up to 12"
 
 
+def with_masks_used(views: Views, masks: Masks, say: Say) -> Views:
+    """The views, with or without their object masks: `auto` cuts the object out where the pictures are rendered with a
+    transparent background, and leaves photographs whole."""
+    if views.object is None:
+        if masks == "object":
+            raise ViewsError(
+                "object masks were asked for, but the photos have none. Name them with --object-masks DIR."
+            )
+        return views
+    if masks == "object" or (masks == "auto" and views.layout == "blender"):
+        say("object masks: the object alone is reconstructed")
+        return views
+    say("object masks: not used (--masks object cuts the object out)")
+    return replace(views, object=None)
+
+
 def with_cameras(views: Views, seed: int, say: Say) -> tuple[Views, bool]:
     """The views, posed by structure from motion if they had no cameras, and whether they had none."""
     if views.cameras is not None:
         return views, False
-    from diorama.data.structure_from_motion import find_poses
+    from diorama.data.structure_from_motion import PoseOptions, find_poses
 
     say(f"{len(views)} photos without cameras: their poses are looked for (structure from motion)")
-    posed, report = find_poses(views, seed=seed)
+    posed, report = find_poses(views, options=PoseOptions(seed=seed))
     say(str(report))
     return posed, True
 
@@ -198,6 +222,7 @@ class FitRun:
     plan: Plan
     geometry: Geometry
     train: Views
+    test: Views
     watched: HeldOut | None
     work: Workspace | None
     callback: Callback | None
@@ -242,7 +267,7 @@ class FitRun:
 
     def scene(self, system: DiffusioNeRF, provenance: dict[str, Any]) -> Scene:
         """The field as it is now, as a scene."""
-        return as_scene(self.plan, system, self.train, self.geometry.scale, provenance)
+        return as_scene(self.plan, system, self.train, self.test, self.geometry.scale, provenance)
 
 
 @dataclass(frozen=True)
@@ -269,8 +294,12 @@ class Options:
     """Photos are downscaled to this long side, in pixels."""
     scale: float | None = None
     """Metres per unit of the photos' frame, where you know better than the default (median depth 3 m)."""
-    masks: Literal["auto", "ignore", "none"] = "auto"
-    """auto: object masks and alpha cut the object out; none: masks are not used."""
+    masks: Masks = "auto"
+    """object: object masks and alpha cut the object out; none: the photos stay whole; auto: by the layout."""
+    ignore_masks: Path | None = None
+    """Folder or pattern of masks of what must not be learned from (people, the tripod)."""
+    object_masks: Path | None = None
+    """Folder or pattern of masks of the object; implies --masks object."""
     layout: str | None = None
     """Name of the layout when a folder holds two."""
     device: str | None = None
@@ -280,22 +309,56 @@ class Options:
     """Watch the fit in the browser."""
 
 
+class LiveWindow:
+    """The fit in the browser: opened at the first step, told of every further one."""
+
+    def __init__(self) -> None:
+        self.viewer: Viewer | None = None
+
+    def show(self, progress: Progress) -> None:
+        """Draw the scene as it is now, if a browser looks."""
+        if self.viewer is None:
+            from diorama.viewer.server import Viewer
+
+            scene = progress.scene()
+            self.viewer = Viewer(
+                scene.render, scene.cameras, name="fit", live=True, thumbnails=scene.thumbnails,
+                near=scene.near, far=scene.far,
+            )  # fmt: skip
+            print(f"watch the fit at {self.viewer.url}")
+        self.viewer.update(progress.step, progress.steps)
+
+    def close(self, scene: Scene) -> None:
+        """Show the finished scene, and close."""
+        if self.viewer is not None:
+            self.viewer.finish(scene.render)
+            self.viewer.stop()
+
+
 def command(options: Options) -> int:
     """Run the verb; progress goes to the terminal."""
     from tqdm import tqdm
 
+    from diorama.data.masks import with_masks
     from diorama.data.open import open_views
 
     views = open_views(options.photos, layout=options.layout, max_side=options.max_side)
-    print(f"{options.photos}: {views.layout}, {len(views)} photos of {views.images.shape[-1]} x {views.images.shape[-2]}")
+    print(
+        f"{options.photos}: {views.layout}, {len(views)} photos of {views.images.shape[-1]} x {views.images.shape[-2]}"
+    )
     for line in views.skipped:
         print(f"  skipped: {line}")
+    if options.ignore_masks is not None or options.object_masks is not None:
+        views = with_masks(views, ignore=options.ignore_masks, object=options.object_masks)
     bar: Any = None
+    window = LiveWindow() if options.view else None
 
     def show(progress: Progress) -> None:
         nonlocal bar
         if bar is None:
             bar = tqdm(total=progress.steps, initial=progress.step - 1, unit="step", dynamic_ncols=True)
+        if window is not None:
+            window.show(progress)
         bar.update(1)
         if progress.step % 20 == 0 or progress.step == progress.steps:
             held = "" if progress.psnr is None else f", held-out {progress.psnr:.2f} dB"
@@ -305,10 +368,13 @@ def command(options: Options) -> int:
     scene = reconstruct(
         views, method=options.method, preset=options.preset, seed=options.seed, device=options.device, callback=show,
         split=options.split, count=options.views, steps=options.steps, budget=options.budget, scale=options.scale,
+        masks="object" if options.object_masks is not None else options.masks,
         output=options.output, force=options.force, notes=notes, say=print,
     )  # fmt: skip
     if bar is not None:
         bar.close()
+    if window is not None:
+        window.close(scene)
     seconds = scene.provenance["seconds"]
     print(f"{options.output}: done in {seconds:.0f} s. Look at it: diorama view {options.output}")
     return 0

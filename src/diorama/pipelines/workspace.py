@@ -88,9 +88,7 @@ class Workspace:
         if not file.is_file():
             return None
         tensors, meta = load_tensors(file)
-        scale = SceneScale(
-            tensors["near"], tensors["far"], meta["median_depth"], meta["scale"], meta["source"]
-        )
+        scale = SceneScale(tensors["near"], tensors["far"], meta["median_depth"], meta["scale"], meta["source"])
         return Geometry(scale, tensors.get("depth"), tensors.get("confidence"), tuple(meta["notes"]))
 
     def save_geometry(self, geometry: Geometry) -> None:

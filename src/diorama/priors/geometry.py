@@ -10,9 +10,7 @@ from torch import Tensor
 from diorama.cameras.pinhole import Cameras
 
 
-def distortion(
-    weights: Float[Tensor, "ray n"], edges: Float[Tensor, "ray n+1"]
-) -> Float[Tensor, "ray"]:
+def distortion(weights: Float[Tensor, "ray n"], edges: Float[Tensor, "ray n+1"]) -> Float[Tensor, "ray"]:
     """How far apart along the ray the weight lies: sum_ij w_i w_j |m_i - m_j| + 1/3 sum_i w_i^2 (edge length).
 
     In the unit of the edges (metres, or normalised distance). Source: mip-NeRF 360 (arXiv 2111.12077), eq. 15.
@@ -30,9 +28,7 @@ def must_hit(opacity: Float[Tensor, "ray"]) -> Float[Tensor, "ray"]:
     return (1.0 - opacity).square()
 
 
-def seen_by(
-    points: Float[Tensor, "n xyz=3"], cameras: Cameras, near: float
-) -> Float[Tensor, "n"]:
+def seen_by(points: Float[Tensor, "n xyz=3"], cameras: Cameras, near: float) -> Float[Tensor, "n"]:
     """How many cameras have a point in their image and beyond `near`; carries no gradient."""
     with torch.no_grad():
         world = torch.cat([points, torch.ones_like(points[:, :1])], dim=-1)
@@ -44,9 +40,7 @@ def seen_by(
         return inside.sum(0).to(points)
 
 
-def frustum(
-    weights: Float[Tensor, "ray n"], seen: Float[Tensor, "ray n"], wanted: int
-) -> Float[Tensor, "ray"]:
+def frustum(weights: Float[Tensor, "ray n"], seen: Float[Tensor, "ray n"], wanted: int) -> Float[Tensor, "ray"]:
     """Weight in places that fewer than `wanted` cameras see, times how many are missing."""
     return (weights * (wanted - seen).clamp_min(0.0)).sum(-1)
 

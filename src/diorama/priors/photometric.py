@@ -5,9 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def squared_error(
-    render: Float[Tensor, "ray rgb=3"], photo: Float[Tensor, "ray rgb=3"]
-) -> Float[Tensor, ""]:
+def squared_error(render: Float[Tensor, "ray rgb=3"], photo: Float[Tensor, "ray rgb=3"]) -> Float[Tensor, ""]:
     """Mean squared error over rays and channels (spec of DiffusioNeRF, section 3)."""
     return (render - photo).square().mean()
 
@@ -19,9 +17,7 @@ def over(
     return colour * coverage[:, None] + background * (1.0 - coverage)[:, None]
 
 
-def with_gain(
-    colour: Float[Tensor, "ray rgb=3"], log_gain: Float[Tensor, "ray rgb=3"]
-) -> Float[Tensor, "ray rgb=3"]:
+def with_gain(colour: Float[Tensor, "ray rgb=3"], log_gain: Float[Tensor, "ray rgb=3"]) -> Float[Tensor, "ray rgb=3"]:
     """A render as a photo with another exposure and white balance would show it, in linear light.
 
     The gain acts on linear light; 2.2 is the display gamma taken for photographs.

@@ -1,7 +1,7 @@
 """A ray becomes a pixel: coarse bins are weighed, fine bins drawn where the weight lies, colours composited."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -39,18 +39,28 @@ class SamplingConfig:
     """The last bin stops all light that is left (contracted space: there is always a sky)."""
 
 
+@runtime_checkable
 class RadianceField(Protocol):
     """What the renderer asks of a field."""
 
-    proposal: DensityFn | None
+    @property
+    def proposal(self) -> DensityFn | None:
+        """Weighs the coarse bins; None leaves that to the field itself."""
+        ...
 
     def geometry(
         self, positions: Float[Tensor, "*batch xyz=3"]
-    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch g"]]: ...
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch g"]]:
+        """Density per metre, and features for the colour."""
+        ...
 
-    def harmonics(self, directions: Float[Tensor, "*batch xyz=3"]) -> Float[Tensor, "*batch k"]: ...
+    def harmonics(self, directions: Float[Tensor, "*batch xyz=3"]) -> Float[Tensor, "*batch k"]:
+        """What the colour may know of the direction."""
+        ...
 
-    def colour(self, geometry: Float[Tensor, "n g"], harmonics: Float[Tensor, "n k"]) -> Float[Tensor, "n rgb=3"]: ...
+    def colour(self, geometry: Float[Tensor, "n g"], harmonics: Float[Tensor, "n k"]) -> Float[Tensor, "n rgb=3"]:
+        """Colour in [0, 1]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class RayRendering:
     weights: Float[Tensor, "ray n"]
     edges: Float[Tensor, "ray n+1"]
     fractions: Float[Tensor, "ray n+1"]
-    coarse: tuple[Float[Tensor, "ray m+1"], Float[Tensor, "ray m"]]
+    coarse: tuple[Float[Tensor, "ray edge"], Float[Tensor, "ray coarse"]]
 
 
 Background = Literal["grey", "white", "black", "random", "none"]
@@ -84,7 +94,7 @@ def background_colour(kind: Background, rays: int, generator: torch.Generator | 
     return like.new_full((rays, 3), level)
 
 
-def points_along(rays: Rays, edges: Float[Tensor, "ray n+1"]) -> Float[Tensor, "ray n xyz=3"]:
+def points_along(rays: Rays, edges: Float[Tensor, "ray edge"]) -> Float[Tensor, "ray edge-1 xyz=3"]:
     """Midpoints of the bins."""
     middle = 0.5 * (edges[:, 1:] + edges[:, :-1])
     return rays.origins[:, None] + rays.directions[:, None] * middle[..., None]
@@ -102,8 +112,8 @@ def render_rays(
 ) -> RayRendering:
     """Render rays through a field; random bins with a generator, the same every time without one.
 
-    near, far: metres along each ray. anneal: power of the coarse weights, 0 ignores them, 1 trusts them. Gradients reach the field through the fine bins, and the proposal through the
-    returned coarse weights.
+    near, far: metres along each ray. anneal: power of the coarse weights, 0 ignores them, 1 trusts them. Gradients
+    reach the field through the fine bins, and the proposal through the returned coarse weights.
     """
     count = len(rays.origins)
     fractions = stratified_edges(count, config.coarse, generator, rays.origins.device)
@@ -137,7 +147,7 @@ def render_rays(
     return RayRendering(colour, distance, opacity, weights, edges, fine, (fractions, coarse_weights))
 
 
-def close_last(edges: Float[Tensor, "ray n+1"], opaque: bool) -> Float[Tensor, "ray n+1"]:
+def close_last(edges: Float[Tensor, "ray edge"], opaque: bool) -> Float[Tensor, "ray edge"]:
     """Edges whose last bin reaches so far that any density stops all light, if `opaque`."""
     if not opaque:
         return edges

@@ -62,7 +62,7 @@ def unwarp_distance(warped: Float[Tensor, "*ray"], spacing: Spacing, knee: float
 
 def stratified_edges(
     rays: int, count: int, generator: torch.Generator | None, device: torch.device
-) -> Float[Tensor, "ray n+1"]:
+) -> Float[Tensor, "ray edge"]:
     """Edges of `count` equal bins of [0, 1]; with a generator every inner edge moves at random by up to half a bin."""
     edges = torch.linspace(0.0, 1.0, count + 1, device=device).expand(rays, -1)
     if generator is None:

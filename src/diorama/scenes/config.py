@@ -11,7 +11,7 @@ from diorama.errors import InputError
 T = TypeVar("T")
 
 
-def to_json(config: Any) -> Any:  # noqa: ANN401
+def to_json(config: Any) -> Any:
     """A dataclass as plain dictionaries, lists and numbers."""
     return dataclasses.asdict(config)
 
@@ -25,7 +25,7 @@ def from_json(kind: type[T], data: Mapping[str, Any]) -> T:
     return kind(**{name: _value(hints[name], value, f"{kind.__name__}.{name}") for name, value in data.items()})
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
+def _value(hint: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint):
         if isinstance(value, Mapping):

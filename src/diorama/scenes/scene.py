@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,6 +44,8 @@ class Scene:
     far: float
     provenance: dict[str, Any]
     thumbnails: Float[Tensor, "view 3 h w"] | None = None
+    held_out: Cameras | None = None
+    """Cameras (user frame) of the photos kept for measuring, in the order of `provenance["split"]["test"]`."""
 
     def __call__(self, cameras: Cameras) -> Rendering:
         """A scene is a `RenderFn`."""
@@ -125,8 +128,7 @@ class Scene:
             directions = cameras[index].unproject(frame)
             directions = directions / directions[:, 2:].clamp_min(1e-3)
             rotation, origin = cameras.camera_to_world[index, :3, :3], cameras.origins[index]
-            for depth in (self.near, self.far):
-                corners.append(directions * depth @ rotation.T + origin)
+            corners += [directions * depth @ rotation.T + origin for depth in (self.near, self.far)]
         points = torch.cat(corners)
         low, high = points.amin(0), points.amax(0)
         if self.sphere is not None:
@@ -134,3 +136,9 @@ class Scene:
             reach = self.sphere / self.similarity.scale
             low, high = torch.maximum(low, centre - reach), torch.minimum(high, centre + reach)
         return torch.stack([low, high])
+
+    def save(self, path: Path | str, *, force: bool = False) -> Path:
+        """Write the scene as a folder; see `scenes.storage.save_scene`."""
+        from diorama.scenes.storage import save_scene
+
+        return save_scene(self, path, force=force)

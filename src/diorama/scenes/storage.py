@@ -75,20 +75,14 @@ def replace_folder(partial: Path, target: Path) -> None:
 
 def _write(scene: Scene, folder: Path) -> None:
     save_tensors(folder / "field.safetensors", scene.field.state_dict(), {})
-    cameras = scene.cameras
-    tensors = {
-        "camera_to_world": cameras.camera_to_world,
-        "focal": cameras.focal,
-        "centre": cameras.centre,
-        "size": cameras.size,
-        "distortion": cameras.distortion,
-    }
-    save_tensors(folder / "cameras.safetensors", tensors, {"lens": cameras.lens})
+    save_tensors(folder / "cameras.safetensors", camera_tensors(scene.cameras), {"lens": scene.cameras.lens})
+    if scene.held_out is not None:
+        save_tensors(folder / "held_out.safetensors", camera_tensors(scene.held_out), {"lens": scene.held_out.lens})
     files = [f"thumbnails/{index:03d}.png" for index in range(len(scene.names))]
     if scene.thumbnails is not None:
         for file, thumbnail in zip(files, scene.thumbnails, strict=True):
             write_png(folder / file, thumbnail)
-    write_transforms(folder / "transforms.json", cameras, scene.names, scene.frame)
+    write_transforms(folder / "transforms.json", scene.cameras, scene.names, scene.frame)
     card: dict[str, Any] = {
         "format": FORMAT,
         "kind": "field",
@@ -107,12 +101,23 @@ def _write(scene: Scene, folder: Path) -> None:
     (folder / "scene.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
+def camera_tensors(cameras: Cameras) -> dict[str, Tensor]:
+    """Cameras as named tensors; `read_cameras` reads them back bit for bit."""
+    names = ("camera_to_world", "focal", "centre", "size", "distortion")
+    return {name: getattr(cameras, name) for name in names}
+
+
+def read_cameras(file: Path) -> Cameras:
+    """Cameras from a file of `camera_tensors`."""
+    tensors, meta = load_tensors(file)
+    return Cameras(lens=meta["lens"], **tensors)
+
+
 def load_scene(path: Path | str, device: str | torch.device = "cpu") -> Scene:
     """A scene folder. Raises InputError with advice when it is none, damaged, or of a newer version."""
     folder = Path(path)
     card = read_card(folder)
     tensors, _ = load_tensors(folder / "field.safetensors", device)
-    stored, lens = load_tensors(folder / "cameras.safetensors")
     try:
         field = HashField(from_json(HashFieldConfig, card["field"])).to(device)
         field.load_state_dict(tensors)
@@ -122,13 +127,14 @@ def load_scene(path: Path | str, device: str | torch.device = "cpu") -> Scene:
             background=card["background"],
             sphere=card["sphere"],
             similarity=Similarity.from_dict(card["similarity"]),
-            cameras=Cameras(lens=lens["lens"], **stored),
+            cameras=read_cameras(folder / "cameras.safetensors"),
             names=tuple(card["names"]),
             frame=from_json(Frame, card["frame"]),
             near=float(card["near"]),
             far=float(card["far"]),
             provenance=card["provenance"],
             thumbnails=_thumbnails(folder, card["thumbnails"]),
+            held_out=read_cameras(held_out) if (held_out := folder / "held_out.safetensors").is_file() else None,
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{folder} is a damaged scene ({error}). Reconstruct it again.") from error

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from diorama.errors import DioramaError
 from diorama.training.optim import set_rates
 
 
+@runtime_checkable
 class Fit(Protocol):
     """What a system tells the loop."""
 
