@@ -25,10 +25,10 @@ WIDEST = 50.0
 """Largest ideal radius that is modelled: the tangent of 88.85 degrees off the axis."""
 
 NEWTON_STEPS = 16
-"""Guarded Newton steps for the radius; five are enough for all but the last hundredth before a fold."""
+"""Most guarded Newton steps for the radius; five are enough for all but the last hundredth before a fold."""
 
-TANGENTIAL_STEPS = 8
-"""Newton steps in the plane, started at the radial solution."""
+TANGENTIAL_STEPS = 12
+"""Most Newton steps in the plane, started at the radial solution."""
 
 
 def distort(
@@ -122,13 +122,17 @@ def _solve_radius(length: Tensor, limit: Tensor, k: Tensor) -> Tensor:
     """The radius in [0, limit] whose polynomial has this length: Newton steps, bisection where they would leave."""
     low, high = torch.zeros_like(length), limit
     guess = torch.minimum(length, 0.5 * limit)
+    beyond = length >= _radial(limit, k)
+    enough = torch.finfo(length.dtype).eps * (1 + length)
     for _ in range(NEWTON_STEPS):
         error = _radial(guess, k) - length
+        if not bool(((error.abs() > enough) & ~beyond).any()):
+            break
         low, high = torch.where(error < 0, guess, low), torch.where(error < 0, high, guess)
         step = guess - error / _radial_slope(guess, k).clamp_min(1e-12)
         inside = (step >= low) & (step <= high)
         guess = torch.where(inside, step, 0.5 * (low + high))
-    return torch.where(length >= _radial(limit, k), limit, guess)
+    return torch.where(beyond, limit, guess)
 
 
 def _opencv(ideal: Tensor, distortion: Tensor) -> Tensor:
@@ -143,42 +147,57 @@ def _opencv(ideal: Tensor, distortion: Tensor) -> Tensor:
 
 
 def _settle_tangential(ideal: Tensor, bent: Tensor, distortion: Tensor, limit: Tensor) -> Tensor:
-    """Newton steps in the plane from the radial solution; a step that does not help is halved, then left out.
-
-    Beyond the fold, where the mapping has slope one along the ray, the residual itself is the step.
-    """
-    k, p = distortion[..., None, :4], distortion[..., None, 4:]
-    p1, p2 = p[..., 0], p[..., 1]
+    """Newton steps in the plane from the radial solution; a step that does not help is halved and tried again."""
 
     def residual(at: Tensor) -> Tensor:
         inner = at * _ratio(limit, _length(at))
         return bent - _opencv(inner, distortion) - (at - inner)
 
-    missing = residual(ideal)
-    pace = torch.ones_like(limit)
+    missing, pace = residual(ideal), torch.ones_like(limit)
+    enough = 4 * torch.finfo(bent.dtype).eps * (1 + _length(bent))
     for _ in range(TANGENTIAL_STEPS):
-        radius = _length(ideal)
-        at = ideal * _ratio(limit, radius)
-        x, y = at[..., 0], at[..., 1]
-        t = at.square().sum(-1, keepdim=True)
-        ring = 1 + t * (k[..., 0:1] + t * (k[..., 1:2] + t * (k[..., 2:3] + t * k[..., 3:4])))
-        lean = 2 * (k[..., 0:1] + t * (2 * k[..., 1:2] + t * (3 * k[..., 2:3] + t * 4 * k[..., 3:4])))
-        ring, lean = ring[..., 0], lean[..., 0]
-        xx = ring + lean * x * x + 2 * p1 * y + 6 * p2 * x
-        xy = lean * x * y + 2 * p1 * x + 2 * p2 * y
-        yy = ring + lean * y * y + 2 * p2 * x + 6 * p1 * y
-        determinant = xx * yy - xy * xy
-        usable = (determinant > 1e-6) & (xx + yy > 0) & (radius < limit)[..., 0]
+        open_ends = _length(missing) > enough
+        if not bool(open_ends.any()):
+            break
+        xx, xy, yx, yy = _jacobian(ideal, distortion, limit).unbind(-1)
+        determinant = xx * yy - xy * yx
+        usable = determinant > 1e-6
         determinant = torch.where(usable, determinant, 1.0)
         dx = (yy * missing[..., 0] - xy * missing[..., 1]) / determinant
-        dy = (xx * missing[..., 1] - xy * missing[..., 0]) / determinant
+        dy = (xx * missing[..., 1] - yx * missing[..., 0]) / determinant
         step = torch.where(usable[..., None], torch.stack([dx, dy], dim=-1), missing)
         trial = ideal + pace * step
         left = residual(trial)
-        better = _length(left) < _length(missing)
+        better = open_ends & (_length(left) < _length(missing))
         ideal, missing = torch.where(better, trial, ideal), torch.where(better, left, missing)
         pace = torch.where(better, (2 * pace).clamp_max(1.0), 0.5 * pace)
     return ideal
+
+
+def _jacobian(ideal: Tensor, distortion: Tensor, limit: Tensor) -> Tensor:
+    """Of the extended opencv mapping, row by row (xx, xy, yx, yy).
+
+    Inside the fold it is that of the polynomial, J. Outside, at a point q = limit / radius of the way out, it is one
+    along the ray and q J + (1 - q) across it.
+    """
+    k, (p1, p2) = distortion[..., None, :4], distortion[..., None, 4:].unbind(-1)
+    radius = _length(ideal)
+    ratio = _ratio(limit, radius)
+    at = ideal * ratio
+    x, y = at.unbind(-1)
+    t = at.square().sum(-1, keepdim=True)
+    ring = 1 + t * (k[..., 0:1] + t * (k[..., 1:2] + t * (k[..., 2:3] + t * k[..., 3:4])))
+    lean = 2 * (k[..., 0:1] + t * (2 * k[..., 1:2] + t * (3 * k[..., 2:3] + t * 4 * k[..., 3:4])))
+    ring, lean, q = ring[..., 0], lean[..., 0], ratio[..., 0]
+    xx = ring + lean * x * x + 2 * p1 * y + 6 * p2 * x
+    xy = lean * x * y + 2 * p1 * x + 2 * p2 * y
+    yy = ring + lean * y * y + 2 * p2 * x + 6 * p1 * y
+    xx, xy, yx, yy = q * xx + 1 - q, q * xy, q * xy, q * yy + 1 - q
+    ux, uy = (ideal / radius.clamp_min(1e-30)).unbind(-1)
+    outside = q < 1
+    along_x, along_y = ux - (xx * ux + xy * uy), uy - (yx * ux + yy * uy)
+    outer = [xx + along_x * ux, xy + along_x * uy, yx + along_y * ux, yy + along_y * uy]
+    return torch.stack([torch.where(outside, o, i) for o, i in zip(outer, (xx, xy, yx, yy), strict=True)], dim=-1)
 
 
 def _length(vectors: Tensor) -> Tensor:

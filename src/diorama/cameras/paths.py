@@ -86,16 +86,17 @@ def spiral(
     """LLFF's spiral in front of a forward-facing scene: about the mean camera, looking at the focus; a loop.
 
     Radii are the cameras' 90th percentile along the mean camera's axes, kept within 0.03 to 0.3 of the distance to
-    the focus. turns should be whole. Source: LLFF (arXiv 1905.00889), `render_path_spiral` of its code.
+    the focus. In other captures, whose mean camera would stand amid the scene, the first camera takes its place. turns
+    should be whole. Source: LLFF (arXiv 1905.00889), `render_path_spiral` of its code.
     """
     _refuse_empty(cameras, count)
     up = mean_up(cameras).double()
-    middle, distance = gaze(cameras)
-    middle = (middle if focus is None else focus.to(middle)).double()
+    middle = (gaze(cameras)[0] if focus is None else focus).to(cameras.origins).double()
     origins = cameras.origins.reshape(-1, 3).double()
-    mean = look_at(origins.mean(0), middle, up)
+    place = origins.mean(0) if capture_shape(cameras) == "forward-facing" else origins[0]
+    mean = look_at(place, middle, up)
     local = (origins - mean[:3, 3]) @ mean[:3, :3]
-    least, largest = (share * float(distance) for share in SPIRAL_REACH)
+    least, largest = (share * float((middle - place).norm()) for share in SPIRAL_REACH)
     radii = torch.quantile(local.abs(), 0.9, dim=0).clamp(least, largest)
     angle = 2 * math.pi * turns * torch.arange(count, dtype=torch.float64, device=up.device) / count
     circle = torch.stack([torch.cos(angle), torch.sin(angle), torch.sin(0.5 * angle)], dim=-1)
@@ -244,7 +245,7 @@ def _film(pose: Float[Tensor, "frame 4 4"], cameras: Cameras, size: tuple[int, i
     same = (sizes == chosen).all(-1)
     focal = cameras.focal.reshape(-1, 2)[same].median(0).values
     width_height = chosen if size is None else torch.tensor(size, dtype=chosen.dtype, device=chosen.device)
-    focal = focal * (width_height / chosen).amax().to(focal.dtype)
+    focal = (focal.double() * (width_height.double() / chosen).amax()).to(focal.dtype)
     count = len(pose)
     return Cameras.pinhole(
         pose.to(cameras.camera_to_world.dtype),

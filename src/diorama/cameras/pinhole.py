@@ -119,7 +119,7 @@ class Cameras:
         local = torch.nn.functional.normalize(self.unproject(pixels), dim=-1)
         return local @ self.camera_to_world[..., :3, :3].mT.to(local.dtype)
 
-    def crop(self, left: float, top: float, width: int, height: int) -> "Cameras":
+    def crop(self, left: float | int, top: float | int, width: int, height: int) -> "Cameras":
         """The same cameras behind a window of the image; (left, top) is its corner and may lie outside."""
         corner = self.centre.new_tensor([left, top])
         return replace(self, centre=self.centre - corner, size=self._same_size(width, height))
@@ -196,7 +196,9 @@ def pixel_grid(width: int, height: int) -> Float[Tensor, "h w xy=2"]:
     return torch.stack([x, y], dim=-1)
 
 
-def in_frustum(cameras: Cameras, points: Float[Tensor, "*#view n xyz=3"], near: float = 0.0) -> Bool[Tensor, "*all n"]:
+def in_frustum(
+    cameras: Cameras, points: Float[Tensor, "*#view n xyz=3"], near: float | int = 0.0
+) -> Bool[Tensor, "*all n"]:
     """Whether each camera sees each point: inside its image, beyond near (planar depth), not beyond the lens' fold.
 
     Points of shape (n, 3) are tried against every camera of the batch.

@@ -111,7 +111,7 @@ def focus_point(cameras: Cameras) -> Float[Tensor, "xyz=3"]:
 def gaze(cameras: Cameras, distance: float | None = None) -> tuple[Float[Tensor, "xyz=3"], Float[Tensor, ""]]:
     """The point that cameras look at, safe for any number of them, and their median planar distance to it.
 
-    It is the focus point where that lies in front of most cameras at a sensible distance (0.1 to 100 times their
+    It is the focus point where most cameras have it in their image, at a sensible distance (0.1 to 100 times their
     spread). Otherwise it is `distance` ahead of their centroid on the mean axis; unless given, that is 2.5 times the
     widest distance between a camera and the centroid, and 1 where all cameras stand in one place.
     """
@@ -122,7 +122,8 @@ def gaze(cameras: Cameras, distance: float | None = None) -> tuple[Float[Tensor,
     focus = focus_point(cameras).reshape(3).to(torch.float64)
     planar = ((focus - origins) * axes).sum(-1)
     middle = float(planar.median())
-    if not (float((planar > 0).double().mean()) > 0.5 and 0.1 * spread < middle < 100 * spread):
+    seen = float(in_frustum(cameras, focus.to(cameras.focal)[None]).double().mean())
+    if not (seen > 0.5 and 0.1 * spread < middle < 100 * spread):
         ahead = axes.mean(0)
         ahead = normalize(ahead, dim=0) if float(ahead.norm()) > 1e-3 else axes[0]
         middle = distance or (2.5 * spread if spread > 0 else 1.0)
