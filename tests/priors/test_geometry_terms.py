@@ -43,14 +43,14 @@ def test_spec_07_divided_by_depth_distortion_does_not_know_the_scale(rng):
 
 
 def test_spec_07_the_published_ramp_is_zero_then_half_then_full():
-    ramp = Ramp(0.0, 1.5e-5, 3000, 8000, "steps")
+    ramp = Ramp(0.0, 1.5e-5, 3000.0, 8000.0, "steps")
     assert ramp.at(3000, 12000) == 0
     assert math.isclose(ramp.at(5500, 12000), 0.75e-5)
     assert ramp.at(8000, 12000) == ramp.at(11999, 12000) == 1.5e-5
 
 
 def test_a_jump_happens_at_its_step():
-    jump = Ramp(1e-5, 1e-7, 100, 100, "steps")
+    jump = Ramp(1e-5, 1e-7, 100.0, 100.0, "steps")
     assert (jump.at(99, 1), jump.at(100, 1)) == (1e-5, 1e-7)
     assert constant(2.0).at(0, 10) == constant(2.0).at(10, 10) == 2.0
 

@@ -24,7 +24,8 @@ TINY_FIELD = HashFieldConfig(
 
 def tiny(preset):
     sampling = replace(preset.fit.sampling, coarse=16, fine=8)
-    return replace(preset, field=TINY_FIELD, fit=replace(preset.fit, rays=128, sampling=sampling))
+    fit = replace(preset.fit, rays=128, sampling=sampling)
+    return replace(preset, field=TINY_FIELD, fit=fit, optim=replace(preset.optim, warm_up=0))
 
 
 @pytest.fixture(scope="module")
