@@ -1,11 +1,13 @@
 """The Numba twin of `plane_sweep.sweep_scores`: one warp per plane and neighbour, window sums by running totals."""
 
-import numba
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from diorama.kernels.jit import numba_kernel
 from diorama.kernels.plane_sweep import EPSILON, MINIMUM_SHARE, Sources
 
 
@@ -25,26 +27,29 @@ def sweep_scores_numba(
         return np.ascontiguousarray(tensor.detach().to(torch.float32).numpy())
 
     scores = np.full((len(inverse_depths), *reference.shape), -1.0, np.float32)
-    if len(sources) and reference.numel():
-        _sweep(
-            plain(reference),
-            np.ascontiguousarray(valid.numpy()),
-            plain(directions),
-            plain(sources.images),
-            np.ascontiguousarray(sources.valid.numpy()),
-            plain(sources.rotation),
-            plain(sources.translation),
-            plain(sources.focal),
-            plain(sources.centre),
-            plain(inverse_depths),
-            radius,
-            min(best, len(sources)),
-            scores,
-        )
+    if len(sources) == 0 or reference.numel() == 0:
+        return torch.from_numpy(scores).to(reference.dtype)
+    photo = plain(reference), np.ascontiguousarray(valid.numpy()), plain(directions)
+    neighbours = (
+        plain(sources.images),
+        np.ascontiguousarray(sources.valid.numpy()),
+        plain(sources.rotation),
+        plain(sources.translation),
+        plain(sources.focal),
+        plain(sources.centre),
+    )
+    planes, top = plain(inverse_depths), min(best, len(sources))
+    threads = max(1, min(torch.get_num_threads(), len(planes)))
+    parts = [slice(start, None, threads) for start in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [
+            pool.submit(_sweep, *photo, *neighbours, planes[part], radius, top, scores[part]) for part in parts
+        ]:
+            done.result()
     return torch.from_numpy(scores).to(reference.dtype)
 
 
-@numba.njit(cache=True, fastmath=False, parallel=True)
+@numba_kernel
 def _sweep(
     reference,
     valid,
@@ -62,10 +67,10 @@ def _sweep(
 ):
     height, width = reference.shape
     count = len(images)
-    for plane in numba.prange(len(inverse_depths)):
-        warped = np.empty((height, width), np.float32)
-        seen = np.empty((height, width), np.float32)
-        scores = np.empty((count, height, width), np.float32)
+    warped = np.empty((height, width), np.float32)
+    seen = np.empty((height, width), np.float32)
+    scores = np.empty((count, height, width), np.float32)
+    for plane in range(len(inverse_depths)):
         for source in range(count):
             _warp(
                 directions,
@@ -84,7 +89,7 @@ def _sweep(
         _best_mean(scores, best, out[plane])
 
 
-@numba.njit(cache=True)
+@numba_kernel
 def _warp(directions, inverse_depth, image, image_valid, rotation, translation, focal, centre, valid, warped, seen):
     height, width = valid.shape
     rows, columns = image.shape
@@ -116,7 +121,7 @@ def _warp(directions, inverse_depth, image, image_valid, rotation, translation, 
             seen[i, j] = 1.0
 
 
-@numba.njit(cache=True)
+@numba_kernel
 def _zncc(first, second, seen, radius, out):
     height, width = first.shape
     window = 2 * radius + 1
@@ -150,7 +155,7 @@ def _zncc(first, second, seen, radius, out):
             out[i, j] = min(max(score, -1.0 + 1e-6), 1.0)
 
 
-@numba.njit(cache=True)
+@numba_kernel
 def _add_row(first, second, seen, row, sign, columns):
     for j in range(first.shape[1]):
         if seen[row, j] == 0.0:
@@ -164,7 +169,7 @@ def _add_row(first, second, seen, row, sign, columns):
         columns[5, j] += sign * a * b
 
 
-@numba.njit(cache=True)
+@numba_kernel
 def _best_mean(scores, best, out):
     count, height, width = scores.shape
     top = np.empty(best, np.float32)

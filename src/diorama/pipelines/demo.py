@@ -22,7 +22,7 @@ from diorama.export.video import write_video
 from diorama.pipelines.reconstruct import Progress, reconstruct
 from diorama.rendering.false_colour import colour_depth
 from diorama.scenes.scene import Scene
-from diorama.types import Rendering
+from diorama.types import RenderFn, Rendering
 from diorama.worlds.builtin import cameras_around, table_top
 from diorama.worlds.trace import photograph
 
@@ -81,9 +81,19 @@ def command(options: Options) -> int:
     return 0
 
 
-def demo(output: Path, *, budget: str | None = "60s", width: int = 240, seed: int = 0, force: bool = False) -> Result:
+def demo(
+    output: Path,
+    *,
+    budget: str | None = "60s",
+    steps: int | None = None,
+    width: int = 240,
+    film_frames: int | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> Result:
     """Photograph the built-in table-top, reconstruct it through the public door, measure it, film it.
 
+    steps: of the fit, in place of the budget. film_frames: how many pictures the film draws; None fills `FILM_SECONDS`.
     Raises OutputError if `output` exists and is not an unfinished demo, unless `force` is given.
     """
     started = time.perf_counter()
@@ -94,9 +104,9 @@ def demo(output: Path, *, budget: str | None = "60s", width: int = 240, seed: in
     truth = photograph(world, cameras_around(HELD_OUT, width=width, height=height))
     write_photos(output / "photos", photos)
 
-    print(f"2. reconstructing {output / 'photos'} ({budget or 'no time limit'})", flush=True)
+    print(f"2. reconstructing {output / 'photos'} ({f'{steps} steps' if steps else budget})", flush=True)
     views = open_views(output / "photos")
-    scene = fit(views, output / "scene", seed=seed, budget=budget)
+    scene = fit(views, output / "scene", seed=seed, budget=None if steps else budget, steps=steps)
 
     print("3. comparing with the truth, filming", flush=True)
     assert truth.cameras is not None
@@ -104,7 +114,8 @@ def demo(output: Path, *, budget: str | None = "60s", width: int = 240, seed: in
     seen = scene.render(truth.cameras)
     per_view = (time.perf_counter() - before) / len(HELD_OUT)
     write_png(output / "preview.png", contact_sheet(photos, truth, seen))
-    frames = film(scene, per_view, width=width, height=height)
+    count = film_frames or min(36, max(8, int(FILM_SECONDS / max(per_view, 1e-3))))
+    frames = film(scene.render, count, width=width, height=height)
     write_video(output / "orbit.mp4", frames, fps=max(8.0, len(frames) / 4))
     return Result(
         psnr=float(psnr(seen.colour, truth.images).mean()),
@@ -116,11 +127,11 @@ def demo(output: Path, *, budget: str | None = "60s", width: int = 240, seed: in
     )
 
 
-def fit(views: Views, output: Path, *, seed: int, budget: str | None) -> Scene:
+def fit(views: Views, output: Path, *, seed: int, budget: str | None, steps: int | None) -> Scene:
     """Reconstruct from all photos, with a progress bar; goes on where a stopped demo left off."""
     from tqdm import tqdm
 
-    with tqdm(unit="step", dynamic_ncols=True, leave=False) as bar:
+    with tqdm(unit="step", dynamic_ncols=True, leave=False, disable=None) as bar:
 
         def show(progress: Progress) -> None:
             bar.total = progress.steps
@@ -130,7 +141,15 @@ def fit(views: Views, output: Path, *, seed: int, budget: str | None) -> Scene:
             bar.write(f"   {line}")
 
         return reconstruct(
-            views, seed=seed, budget=budget, split="none", output=output, force=True, callback=show, say=say
+            views,
+            seed=seed,
+            budget=budget,
+            steps=steps,
+            split="none",
+            output=output,
+            force=output.exists(),
+            callback=show,
+            say=say,
         )
 
 
@@ -156,11 +175,10 @@ def write_photos(folder: Path, photos: Views) -> None:
     write_transforms(folder / "transforms.json", photos.cameras, names, photos.frame)
 
 
-def film(scene: Scene, seconds_per_view: float, *, width: int, height: int) -> list[Float[Tensor, "3 h w"]]:
-    """A swing through the arc of the photos and back, as many frames as `FILM_SECONDS` allow."""
-    count = min(36, max(8, int(FILM_SECONDS / max(seconds_per_view, 1e-3))))
+def film(render: RenderFn, count: int, *, width: int, height: int) -> list[Float[Tensor, "3 h w"]]:
+    """A swing through the arc of the photos, `count` pictures there and the same ones back."""
     angles = tuple(-SWING * math.cos(math.pi * index / (count - 1)) for index in range(count))
-    there = list(scene.render(cameras_around(angles, width=width, height=height)).colour)
+    there = list(render(cameras_around(angles, width=width, height=height)).colour)
     return there + there[-2:0:-1]
 
 
