@@ -28,7 +28,7 @@ def test_pictures_grow_up_to_the_window_or_the_largest_size(speed, width, height
 
 def test_the_first_picture_takes_the_time_it_may():
     config = PaintConfig(first_seconds=0.1)
-    for speed in (30_000, 1_000_000):
+    for speed in (30_000.0, 1_000_000.0):
         width, height = ladder(speed, 1600, 900, config)[0]
         assert width * height <= 1.05 * max(config.smallest, speed * config.first_seconds)
 

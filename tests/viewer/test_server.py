@@ -145,7 +145,7 @@ def test_a_fit_is_watched_while_it_changes_and_nobody_else_draws(page):
         one = torch.ones(1, height, width)
         return Rendering(grey[0] * one[:, None].expand(1, 3, -1, -1), one, one)
 
-    config = PaintConfig(live_share=0.9)
+    config = PaintConfig(live_share=0.9, live_pause=0.2, live_seconds=0.05)
     with Viewer(fit, ring_cameras(3), port=free_port(), live=True, config=config) as viewer:
         viewer.update(0)
         window = opened(page, viewer)

@@ -6,6 +6,7 @@ Source: Khronos glTF 2.0 specification, sections 3.7.2 (meshes) and 4.4 (GLB lay
 """
 
 import json
+import math
 import struct
 from pathlib import Path
 
@@ -86,3 +87,20 @@ def srgb_to_linear(colours: Float[Tensor, "*n rgb=3"]) -> Float[Tensor, "*n rgb=
     """Undo the sRGB transfer curve (IEC 61966-2-1)."""
     colours = colours.clamp(0, 1)
     return torch.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+
+
+def y_up_matrix(up: Float[Tensor, "xyz=3"]) -> Float[Tensor, "4 4"]:
+    """The rigid matrix that turns `up` into +y, as glTF viewers have it.
+
+    An up within 25 degrees of an axis means that axis: photographers tilt their cameras, floors do not tilt.
+    """
+    up = torch.nn.functional.normalize(up.double(), dim=0)
+    if float(up.abs().max()) > math.cos(math.radians(25.0)):
+        axis = int(up.abs().argmax())
+        up = torch.nn.functional.one_hot(torch.tensor(axis), 3).double() * up[axis].sign()
+    helper = torch.zeros(3, dtype=torch.float64)
+    helper[0 if abs(float(up[0])) < 0.9 else 2] = 1.0
+    right = torch.nn.functional.normalize(helper - (helper @ up) * up, dim=0)
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3, :3] = torch.stack([right, up, torch.linalg.cross(right, up)])
+    return matrix

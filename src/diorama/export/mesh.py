@@ -106,9 +106,9 @@ def sample_grid(
 
 
 def evaluate(density: DensityFn, points: Float[Tensor, "n 3"], chunk: int) -> Float[Tensor, "n"]:
-    """Density at points in single precision on the CPU, a chunk at a time."""
+    """Density at points, on the CPU and finite, a chunk at a time."""
     with torch.no_grad():
-        parts = [density(part).float().cpu() for part in points.float().split(chunk)]
+        parts = [density(part).float().cpu() for part in points.split(chunk)]
     return torch.nan_to_num(torch.cat(parts), nan=0.0, posinf=torch.finfo(torch.float32).max / 4, neginf=0.0)
 
 

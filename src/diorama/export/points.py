@@ -16,8 +16,6 @@ from diorama.types import Rendering
 class PointConfig:
     """Which pixels become points."""
 
-    stride: int = 1
-    """Take every n-th pixel in both directions."""
     opacity: float = 0.9
     """The least opacity of a pixel whose depth is believed."""
     jump: float = 0.05
@@ -50,10 +48,7 @@ def surface_points(rendering: Rendering, cameras: Cameras, config: PointConfig) 
     points = (rays.origins + rays.directions * distance[..., None]).reshape(count, height, width, 3)
     directions = rays.directions.reshape(count, height, width, 3)
     keep = believable(rendering.depth, rendering.opacity, config)
-    keep[:, 1:-1, 1:-1] &= directions[:, 1:-1, 1:-1].isfinite().all(-1)
-    thinned = torch.zeros_like(keep)
-    thinned[:, :: config.stride, :: config.stride] = True
-    keep &= thinned
+    keep &= points.isfinite().all(-1)
     normals = image_normals(points, directions)
     return PointCloud(points[keep], rendering.colour.permute(0, 2, 3, 1)[keep], normals[keep], directions[keep])
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
-from diorama.cameras.poses import focus_point, mean_up
+from diorama.cameras.poses import gaze, mean_up
 from diorama.types import RenderFn
 
 DISTANCE = 20.0
@@ -30,7 +30,6 @@ class Exhibit:
     render: RenderFn
     cameras: Cameras
     thumbnails: Float[Tensor, "view 3 h w"] | None = None
-    names: tuple[str, ...] = ()
     near: float | None = None
     far: float | None = None
     paths: Mapping[str, Cameras] = field(default_factory=dict)
@@ -55,29 +54,10 @@ class World:
 
 def world_of(exhibit: Exhibit) -> World:
     """The world in which the photographers of an exhibit stand about `DISTANCE` from what they look at."""
-    cameras = exhibit.cameras.to(torch.float64)
-    focus, distance = attention(exhibit)
-    return World(DISTANCE / distance, focus, torch.nn.functional.normalize(mean_up(cameras).cpu(), dim=0))
-
-
-def attention(exhibit: Exhibit) -> tuple[Float[Tensor, "xyz=3"], float]:
-    """The point that the cameras look at and their median distance to it, in user units.
-
-    Where optical axes do not meet in front of the cameras (one camera, parallel cameras, a capture from the inside
-    outwards) the distance is the geometric mean of near and far, or the spread of the cameras.
-    """
-    cameras = exhibit.cameras.to(torch.float64)
-    origins, axes = cameras.origins.cpu(), cameras.axes.cpu()
-    spread = float((origins - origins.mean(0)).norm(dim=-1).max())
-    limits = exhibit.near, exhibit.far
-    middle = math.sqrt(limits[0] * limits[1]) if limits[0] and limits[1] else (spread or 1.0)
-    if len(cameras) > 1:
-        focus = focus_point(cameras).cpu().double()
-        distance = float(((focus - origins) * axes).sum(-1).median())
-        reach = 100 * max(spread, 1e-9)
-        if bool(torch.isfinite(focus).all()) and 0 < distance < (exhibit.far or reach) and distance > 1e-6 * reach:
-            return focus, distance
-    return (origins + middle * axes).mean(0), middle
+    cameras = exhibit.cameras.to("cpu", torch.float64)
+    middle = math.sqrt(exhibit.near * exhibit.far) if exhibit.near and exhibit.far else None
+    focus, distance = gaze(cameras, middle)
+    return World(DISTANCE / float(distance), focus, mean_up(cameras))
 
 
 def depth_range(exhibit: Exhibit, world: World) -> tuple[float, float]:
@@ -121,35 +101,3 @@ def vertical_fov(camera: Cameras) -> tuple[float, float]:
     width, height = (float(side) for side in camera.size.tolist())
     focal = camera.focal.tolist()
     return 2 * math.atan(height / 2 / focal[1]), (width / focal[0]) / (height / focal[1])
-
-
-def quaternion(rotation: Float[Tensor, "3 3"]) -> tuple[float, float, float, float]:
-    """Unit quaternion (w, x, y, z) of a rotation matrix.
-
-    Source: Bar-Itzhack 2000: the largest eigenvector of a symmetric 4x4 matrix, stable everywhere.
-    """
-    (a, b, c), (d, e, f), (g, h, i) = rotation.double().tolist()
-    matrix = torch.tensor(
-        [
-            [a + e + i, h - f, c - g, d - b],
-            [h - f, a - e - i, b + d, c + g],
-            [c - g, b + d, e - a - i, f + h],
-            [d - b, c + g, f + h, i - a - e],
-        ],
-        dtype=torch.float64,
-    )
-    w, x, y, z = torch.linalg.eigh(matrix).eigenvectors[:, -1].tolist()
-    return (w, x, y, z)
-
-
-def rotation_matrix(wxyz: Float[Tensor, "4"]) -> Float[Tensor, "3 3"]:
-    """Rotation matrix of a quaternion (w, x, y, z) of any length but zero."""
-    w, x, y, z = (wxyz.double() / wxyz.double().norm()).tolist()
-    return torch.tensor(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ],
-        dtype=torch.float64,
-    )

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
+from diorama.cameras.rotations import rotation_to_quaternion
 from diorama.rendering.false_colour import colour_depth
 from diorama.types import Rendering
-from diorama.viewer.exhibit import DISTANCE, Exhibit, World, quaternion, vertical_fov
+from diorama.viewer.exhibit import DISTANCE, Exhibit, World, vertical_fov
 
 if TYPE_CHECKING:
     import viser
@@ -68,7 +69,7 @@ def add_photographs(
             color=(240, 140, 40),
             image=None if picture is None else np.ascontiguousarray(picture),
             format="jpeg",
-            wxyz=quaternion(camera.camera_to_world[:3, :3].cpu()),
+            wxyz=rotation_to_quaternion(camera.camera_to_world[:3, :3].cpu()).numpy(),
             position=tuple(positions[index].tolist()),
             cast_shadow=False,
             receive_shadow=False,

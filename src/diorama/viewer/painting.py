@@ -28,6 +28,8 @@ class PaintConfig:
     """Pixels of the finest picture; never more than the window has."""
     live_seconds: float = 0.4
     """While a fit runs: the time one picture may take."""
+    live_pause: float = 1.0
+    """While a fit runs: seconds between pictures of a resting camera."""
     live_share: float = 0.15
     """While a fit runs: the share of all time that pictures may take."""
 
@@ -55,7 +57,7 @@ def ladder(speed: float, width: int, height: int, config: PaintConfig) -> list[t
     return [*sizes, fitting(most, width, height)]
 
 
-def fitting(pixels: float, width: int, height: int) -> tuple[int, int]:
+def fitting(pixels: float | int, width: int, height: int) -> tuple[int, int]:
     """The size with about so many pixels and the aspect of width and height, never larger than those."""
     share = min(1.0, math.sqrt(pixels / (width * height)))
     return max(1, round(width * share)), max(1, round(height * share))

@@ -2,10 +2,15 @@
 
 import contextlib
 import io
+import socket
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float
+from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
 from diorama.errors import InputError
@@ -38,14 +43,17 @@ class Viewer:
         port: int = 8080,
         live: bool = False,
         config: PaintConfig | None = None,
-        **details: object,
+        thumbnails: Float[Tensor, "view 3 h w"] | None = None,
+        near: float | None = None,
+        far: float | None = None,
+        paths: Mapping[str, Cameras] | None = None,
     ) -> None:
-        """Start to serve; `details` are the further fields of `Exhibit`.
+        """Start to serve one exhibit (see `Exhibit` for its parts); `add` shows more.
 
         Raises InputError where no port from `port` on is free, or the host is not this machine's.
         """
         self.live, self.config = live, config or PaintConfig()
-        self.exhibits: list[Exhibit] = [Exhibit(name, render, cameras, **details)]  # type: ignore[arg-type]
+        self.exhibits = [Exhibit(name, render, cameras, thumbnails, near=near, far=far, paths=paths or {})]
         self.windows: dict[int, Window] = {}
         self.panels: dict[int, Panel] = {}
         self.lock = threading.Lock()
@@ -56,6 +64,21 @@ class Viewer:
         self._first_view()
         self.server.on_client_connect(self._open)
         self.server.on_client_disconnect(self._close)
+
+    @staticmethod
+    def of(exhibit: Exhibit, *, host: str = "127.0.0.1", port: int = 8080) -> "Viewer":
+        """A viewer of one exhibit."""
+        return Viewer(
+            exhibit.render,
+            exhibit.cameras,
+            name=exhibit.name,
+            host=host,
+            port=port,
+            thumbnails=exhibit.thumbnails,
+            near=exhibit.near,
+            far=exhibit.far,
+            paths=exhibit.paths,
+        )
 
     @property
     def url(self) -> str:
@@ -123,7 +146,7 @@ class Viewer:
         with contextlib.redirect_stdout(io.StringIO()):
             self.server.stop()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Viewer":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -173,6 +196,9 @@ def start_server(host: str, port: int) -> "viser.ViserServer":
     import viser
 
     try:
+        family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:  # viser waits for ever where the host is not ours
+            probe.bind((host, 0))
         with contextlib.redirect_stdout(io.StringIO()):
             server = viser.ViserServer(host=host, port=port, label="diorama", verbose=False)
     except OSError as error:

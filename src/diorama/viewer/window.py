@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from diorama.cameras.pinhole import Cameras
+from diorama.cameras.rotations import quaternion_to_rotation
 from diorama.types import Rendering
-from diorama.viewer.exhibit import Exhibit, depth_range, rotation_matrix, window, world_of
+from diorama.viewer.exhibit import Exhibit, depth_range, window, world_of
 from diorama.viewer.layers import Mode, add_photographs, hide_near, show_picture
 from diorama.viewer.painting import PaintConfig, Speed, fitting, ladder, paint
 
@@ -48,7 +50,7 @@ class Window:
         self.wake = threading.Event()
         self.closed = False
         self.lock, self._speed = lock, speed
-        self._moved = True
+        self._moved, self._shown_at = True, 0.0
         self._work: Iterator[Rendering | None] | None = None
 
     def look_at(self, exhibit: Exhibit) -> None:
@@ -72,7 +74,7 @@ class Window:
 
     def changed(self) -> None:
         """The scene changed under a resting camera: draw one picture of medium size, without going back to coarse."""
-        if self._work is None and not self._moved:
+        if self.idle and time.perf_counter() - self._shown_at > self.config.live_pause:
             seconds = self.config.live_seconds
             width, height = self.canvas()
             most = min(self.largest, width * height, self._speed.pixels_per_second * seconds)
@@ -96,7 +98,7 @@ class Window:
         """The window's camera as it is now, in the user's frame: a function of (width, height, rows)."""
         handle, world = self.client.camera, self.world
         position = torch.as_tensor(handle.position).double().clone()
-        rotation = rotation_matrix(torch.as_tensor(handle.wxyz))
+        rotation = quaternion_to_rotation(torch.as_tensor(handle.wxyz).double())
         fov, aspect = float(handle.fov), float(handle.aspect)
 
         def snapshot(width: int, height: int, rows: tuple[int, int]) -> Cameras:
@@ -147,7 +149,7 @@ class Window:
         near, far = depth_range(self.exhibit, self.world)
         hide_near(self.client, self.photographs, self.photograph_size)
         show_picture(self.client, picture, self.world, self.mode, near, far)
-        self.last = picture
+        self.last, self._shown_at = picture, time.perf_counter()
         self.shown.set()
 
     def close(self) -> None:

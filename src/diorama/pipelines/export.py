@@ -1,0 +1,204 @@
+"""`diorama export`: a scene to a mesh, a point cloud, or rendered views, in the user's frame and units."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from jaxtyping import Float
+from torch import Tensor
+
+from diorama.cameras.pinhole import Cameras
+from diorama.cameras.poses import mean_up
+from diorama.errors import InputError
+from diorama.export.files import check_free, whole_file
+from diorama.export.glb import y_up_matrix
+from diorama.export.mesh import Mesh, MeshConfig, extract_mesh, write_mesh
+from diorama.export.paint import paint_mesh, region_of_interest
+from diorama.export.ply import write_ply
+from diorama.export.points import PointCloud, PointConfig, join, surface_points
+from diorama.pipelines.render import Tick, one_by_one, progress, render_frames
+from diorama.pipelines.showing import Shown, frame_words, image_size, open_scene
+from diorama.types import RenderFn
+
+Kind = Literal["mesh", "points", "views"]
+
+SUFFIXES: dict[str, Kind] = {".glb": "mesh", ".obj": "mesh", ".ply": "mesh", "": "views"}
+"""What a suffix means where no kind is given."""
+
+LOOK = 160
+"""Width in pixels of the pictures that find the surface for a mesh."""
+
+
+def scene_points(
+    scene: Shown,
+    render: RenderFn,
+    *,
+    most: int = 2_000_000,
+    width: int | None = None,
+    config: PointConfig | None = None,
+    tick: Tick | None = None,
+) -> PointCloud:
+    """Coloured surface points (user frame) of all context photographs, rendered.
+
+    width: of the pictures; unset: that of the photographs, or less so that there are at most about `most` points.
+    """
+    sizes = scene.cameras.size.double()
+    share = min(1.0, math.sqrt(most / max(1.0, float(sizes.prod(-1).sum()))))
+    clouds = []
+    for index in range(len(scene.cameras)):
+        camera = scene.cameras[index : index + 1]
+        full_width, full_height = camera.size[0].tolist()
+        factor = share if width is None else min(1.0, width / full_width)
+        small = camera.resize(max(1, round(full_width * factor)), max(1, round(full_height * factor)))
+        seen = next(one_by_one(render, small, tick))
+        clouds.append(surface_points(seen, small, config or PointConfig()))
+    return join(clouds)
+
+
+def scene_mesh(
+    scene: Shown,
+    render: RenderFn,
+    config: MeshConfig,
+    *,
+    box: Float[Tensor, "2 xyz=3"] | None = None,
+    tick: Tick | None = None,
+) -> tuple[Mesh, float, Float[Tensor, "2 xyz=3"]]:
+    """The surface of a scene as a coloured mesh, the density level taken for it, and the box it was looked for in.
+
+    box: user frame; unset: around what most photographs show (`export.paint.region_of_interest`), within the scene's
+    bounds. Raises InputError where there is no surface.
+    """
+    cloud = scene_points(scene, render, width=LOOK, tick=tick)
+    if box is None:
+        box = region_of_interest(cloud.points, scene.cameras)
+        limits = scene.bounds().to(box)
+        box = torch.stack([torch.maximum(box[0], limits[0]), torch.minimum(box[1], limits[1])])
+    inside = ((cloud.points >= box[0]) & (cloud.points <= box[1])).all(-1)
+    points, directions = cloud.points[inside], cloud.directions[inside]
+    step = max(1, len(points) // 20_000)
+    mesh, level = extract_mesh(
+        scene.density, box, config, surface=(points[::step].double(), directions[::step].double())
+    )
+    return paint_mesh(mesh, scene.colour, scene.cameras), level, box
+
+
+def export_mesh(
+    scene: Shown,
+    render: RenderFn,
+    path: Path,
+    config: MeshConfig,
+    *,
+    box: Float[Tensor, "2 xyz=3"] | None = None,
+    y_up: bool = False,
+    force: bool = False,
+    tick: Tick | None = None,
+) -> tuple[Mesh, float, Float[Tensor, "2 xyz=3"]]:
+    """`scene_mesh` into a .glb, .obj or .ply file, in the user's frame; y_up turns the root of a GLB alone."""
+    if y_up and path.suffix.lower() != ".glb":
+        raise InputError(f"--y-up is for GLB alone, not {path.suffix}: the other formats keep your frame's numbers.")
+    mesh, level, box = scene_mesh(scene, render, config, box=box, tick=tick)
+    root = y_up_matrix(mean_up(scene.cameras).cpu()) if y_up else None
+    with whole_file(path, force=force) as temporary:
+        write_mesh(temporary, mesh, suffix=path.suffix.lower(), root=root, notes=file_notes(scene))
+    return mesh, level, box
+
+
+def export_points(scene: Shown, render: RenderFn, path: Path, *, force: bool = False, tick: Tick | None = None) -> int:
+    """`scene_points` into a .ply file, in the user's frame; returns how many. Raises InputError if there are none."""
+    if path.suffix.lower() != ".ply":
+        raise InputError(f"points are written as .ply, not `{path.suffix}`. Give -o FILE.ply.")
+    cloud = scene_points(scene, render, tick=tick)
+    if len(cloud) == 0:
+        raise InputError("no photograph shows an opaque surface in this scene. Fit it longer.")
+    with whole_file(path, force=force) as temporary:
+        notes = tuple(f"{key}: {value}" for key, value in file_notes(scene).items())
+        write_ply(temporary, cloud.points, colours=cloud.colours, normals=cloud.normals, comments=notes)
+    return len(cloud)
+
+
+def file_notes(scene: Shown) -> dict[str, str]:
+    """What an exported file says about itself."""
+    return {"frame": scene.frame.name, "units": scene.frame.units, "made by": "diorama"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """A scene to a mesh (.glb, .obj, .ply), a point cloud (.ply) or rendered views with their transforms.json.
+
+    Numbers are those of your own frame, the same in every format."""
+
+    scene: tyro.conf.Positional[Path]
+    """Scene folder."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """FILE.glb, FILE.obj, FILE.ply, or a folder for views."""
+    kind: Kind | None = None
+    """By the suffix unless given; .ply means mesh."""
+    resolution: int = 256
+    """Mesh: cells along the longest side of the box."""
+    level: float | None = None
+    """Mesh: density (per unit of your frame) of the surface; unset: chosen by the rendered depth."""
+    box: tuple[float, float, float, float, float, float] | None = None
+    """Mesh: lowest x y z and highest x y z of where to look; unset: around what most photographs show."""
+    y_up: bool = False
+    """Mesh, GLB alone: add a root matrix that turns your up into +y, as most 3D programs have it."""
+    depth: bool = False
+    """Views: also 16-bit depth PNGs."""
+    width: int | None = None
+    """Views: pixels; the photographs' own size unless given."""
+    max_memory: str | None = None
+    """Limit for the samples in flight: 500MB, 4GB."""
+    device: str | None = None
+    force: bool = False
+    """Replace an existing output."""
+
+
+def kind_of(options: Options) -> Kind:
+    """What to export: as asked, else by the suffix. Raises InputError for suffixes that mean nothing."""
+    suffix = options.output.suffix.lower()
+    if options.kind is not None:
+        return options.kind
+    if options.output.is_dir():
+        return "views"
+    if suffix not in SUFFIXES:
+        raise InputError(f"`{suffix}` is none of .glb, .obj, .ply, or a folder. Give another -o, or --kind.")
+    return SUFFIXES[suffix]
+
+
+def command(options: Options) -> int:
+    """Run the verb; progress goes to the terminal."""
+    kind = kind_of(options)
+    if kind == "mesh" and options.output.suffix.lower() not in (".glb", ".obj", ".ply"):
+        raise InputError(f"a mesh is written as .glb, .obj or .ply, not `{options.output.suffix}`.")
+    if not 4 <= options.resolution <= 2048:
+        raise InputError(f"a resolution of {options.resolution} cells is not possible. Give 4 to 2048.")
+    check_free(options.output, force=options.force)
+    scene, render = open_scene(options.scene, device=options.device, max_memory=options.max_memory)
+    with progress(len(scene.cameras), kind) as tick:
+        match kind:
+            case "mesh":
+                box = None if options.box is None else torch.tensor(options.box, dtype=torch.float64).reshape(2, 3)
+                config = MeshConfig(resolution=options.resolution, level=options.level)
+                mesh, level, box = export_mesh(
+                    scene, render, options.output, config, box=box, y_up=options.y_up, force=options.force, tick=tick
+                )
+                corners = " to ".join("(" + ", ".join(f"{x:.4g}" for x in corner) + ")" for corner in box.tolist())
+                what = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles, level {level:.3g}, box {corners}"
+            case "points":
+                what = f"{export_points(scene, render, options.output, force=options.force, tick=tick)} points"
+            case "views":
+                cameras = view_cameras(scene.cameras, options.width)
+                scale = render_frames(
+                    scene, render, cameras, scene.names, options.output,
+                    images="images", depth=options.depth, force=options.force, tick=tick,
+                )  # fmt: skip
+                what = f"{len(cameras)} views" + (f", depth = {scale:g} * value" if scale is not None else "")
+    print(f"{options.output}: {what}; in {frame_words(scene.frame)}")
+    return 0
+
+
+def view_cameras(cameras: Cameras, width: int | None) -> Cameras:
+    """The context cameras, at their own sizes or all at one."""
+    return cameras if width is None else cameras.resize(*image_size(cameras, width, None))
