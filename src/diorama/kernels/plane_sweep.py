@@ -72,6 +72,8 @@ def sweep_scores_reference(
     best: int = 2,
 ) -> Float[Tensor, "plane h w"]:
     """The readable twin of `sweep_scores`, on any device."""
+    if len(sources) == 0 or len(inverse_depths) == 0:
+        return reference.new_full((len(inverse_depths), *reference.shape), -1.0)
     planes = []
     for inverse_depth in inverse_depths:
         scores = []

@@ -42,9 +42,8 @@ def sweep_scores_numba(
     threads = max(1, min(torch.get_num_threads(), len(planes)))
     parts = [slice(start, None, threads) for start in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
-        for done in [
-            pool.submit(_sweep, *photo, *neighbours, planes[part], radius, top, scores[part]) for part in parts
-        ]:
+        work = [pool.submit(_sweep, *photo, *neighbours, planes[part], radius, top, scores[part]) for part in parts]
+        for done in work:
             done.result()
     return torch.from_numpy(scores).to(reference.dtype)
 
