@@ -138,3 +138,18 @@ def test_gradients_of_distort_are_exact(lens):
 
 def test_nan_coefficients_do_not_raise_before_validation_can_say_so():
     assert fold(torch.full((2, 6), math.nan), "opencv").isfinite().all()
+
+
+@pytest.mark.colmap
+@pytest.mark.parametrize(("lens", "model"), [("opencv", "OPENCV"), ("fisheye", "OPENCV_FISHEYE")])
+def test_pixels_are_those_of_colmap(lens, model):
+    pycolmap = pytest.importorskip("pycolmap", reason="needs the extra `colmap`")
+    made = cameras(11, 1, lens=lens)
+    made.distortion[:, 2:4] *= 0 if lens == "opencv" else 1
+    made.distortion[:, 4:] *= 0 if lens == "fisheye" else 1
+    k, p = made.distortion[0, :4].tolist(), made.distortion[0, 4:].tolist()
+    parameters = [*made.focal[0].tolist(), *made.centre[0].tolist(), *(k[:2] + p if lens == "opencv" else k)]
+    theirs = pycolmap.Camera(model=model, width=640, height=480, params=parameters)
+    local = normal(12, 1, 200, 3).abs() * torch.tensor([0.3, 0.3, 1.0]) + torch.tensor([0.0, 0.0, 1.0])
+    expected = torch.from_numpy(theirs.img_from_cam(local[0].numpy()))
+    torch.testing.assert_close(made.project_local(local)[0], expected, atol=1e-9, rtol=0)

@@ -6,7 +6,6 @@ field of view of the photos unless said otherwise. Angles are in radians.
 
 import math
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -19,8 +18,6 @@ from diorama.cameras.poses import capture_shape, gaze, look_at, mean_up
 from diorama.cameras.rotations import axis_rotation, rotation_to_quaternion, shortest_arcs, slerp
 from diorama.cameras.rotations import quaternion_to_rotation as to_rotation
 from diorama.errors import CameraError
-
-PathName = Literal["orbit", "spiral", "interpolate", "zoom"]
 
 OPEN_GAP = math.radians(120.0)
 """An orbit closes the full circle only if no gap between neighbouring photos is wider than this."""
