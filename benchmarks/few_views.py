@@ -165,7 +165,7 @@ def row_of(name: str, case: Case, variant: str, seed: int, views: Views, code: s
         strip.append(panels(held, rendering, longest_side=200))
 
     result = evaluate(place, views, look=look)
-    write_strip(options.work / "strips" / f"{name}_{seed}_{variant}.png", strip[:3], f"{name} {variant}")
+    write_strip(options.work / "strips" / f"{name}_{seed}_{variant}.png", strip[:2], f"{name} {variant}")
     row = {
         "scene": name, "variant": variant, "seed": seed, "views": case.views, "split": split.digest, "code": code,
         "resolution": result.resolution, "steps": scene.provenance["steps"], "seconds": scene.provenance["seconds"],

@@ -43,7 +43,7 @@ METRES = {"metres": 1.0, "millimetres": 1e-3}
 Look = Callable[[HeldOut, Rendering, ViewResult], None]
 
 POSE_TOLERANCE = 1e-3
-"""Largest distance between the scene's cameras and the same photos' cameras now, as a share of the median depth."""
+"""How far a training photo's camera may be from the scene's, as a share of the scene's near depth."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def evaluate(
     *,
     lpips: Sequence[Lpips | Path | str] = (),
     device: str | None = None,
+    title: str | None = None,
     facts: Mapping[str, str] | None = None,
     signed_ssim: bool = False,
     look: Look | None = None,
@@ -93,7 +94,8 @@ def evaluate(
     """Measure a scene on exactly the photos its stored split holds out.
 
     photos: where they are (or the Views), if not where the scene was made from. lpips: nets or weight files. A scene
-    given as a folder gets `metrics.json` and `report.html`. facts: further lines for the head of the table.
+    given as a folder gets `metrics.json` and `report.html`. title, facts: name and further lines for the head of
+    the table.
     look: called with every photo, its render and its figures.
     Raises InputError when nothing was held out, when the photos cannot be found or are not those of the scene, and
     when the scene was built with its own test photos.
@@ -128,8 +130,8 @@ def evaluate(
         if look is not None:
             look(held, rendering, result)
         say(f"{len(results)}/{len(test)} {result.name}: PSNR {result.values['psnr']:.2f} dB")
-    title = folder.name if folder is not None else "scene"
-    outcome = SceneResult(title, tuple(results), missing=missing)
+    name = title or (folder.resolve().name if folder is not None else "scene")
+    outcome = SceneResult(name, tuple(results), missing=missing)
     known = known_facts(loaded, split, outcome, nets, surface_source, composited)
     outcome = replace(outcome, facts=known | dict(facts or {}))
     if folder is not None:
@@ -159,7 +161,7 @@ def stored_split(scene: Scene) -> Split:
 
 def open_again(scene: Scene, photos: Path | str | None) -> Views:
     """The photos the scene was made from, as they were read then, from where they were or from `photos`."""
-    from diorama.data.open import BARE, POSED, open_views
+    from diorama.data.open import LAYOUTS, open_views
 
     place = photos or scene.provenance.get("input")
     if place is None:
@@ -167,7 +169,7 @@ def open_again(scene: Scene, photos: Path | str | None) -> Views:
     if not Path(place).exists():
         raise InputError(f"the photos of this scene are no longer at {place}. Name their folder with --photos.")
     layout = scene.provenance.get("layout")
-    known = layout if layout in POSED + BARE and photos is None else None
+    known = layout if layout in LAYOUTS and photos is None else None
     return open_views(place, layout=known, max_side=scene.provenance.get("max_side"))
 
 
@@ -182,26 +184,13 @@ def in_scene_frame(views: Views, scene: Scene, split: Split) -> Views:
             "first. Name the folder with all of them with --photos."
         )
     if views.cameras is None:
-        from diorama.data.structure_from_motion import find_poses
-
-        views, _ = find_poses(views, seed=int(scene.provenance.get("seed", 0)))
-        absent = [name for name in (*scene.names, *split.test) if name not in views.names]
-        if absent or views.cameras is None:
-            raise InputError(
-                f"the poses of {absent[:3]} were not found again. Run `diorama pose` first, then reconstruct."
-            )
+        views = with_found_cameras(views, scene, split)
+    assert views.cameras is not None
     kept = [name for name in scene.names if name in split.train]
-    cameras = views.cameras
-    now = cameras[views.index_of(kept)]
+    now = views.cameras[views.index_of(kept)]
     then = scene.cameras[[scene.names.index(name) for name in kept]]
-    if scene.provenance.get("poses") == "structure from motion" and len(kept) >= 3:
-        from diorama.cameras.poses import align_similarity
-
-        similarity = align_similarity(now.origins.double(), then.origins.double())
-        views = replace(views, cameras=similarity.apply_cameras(cameras).to(torch.float32))
-        now = similarity.apply_cameras(now).to(torch.float32)
     moved = (now.origins - then.origins).norm(dim=-1)
-    limit = POSE_TOLERANCE * max(scene.near, 1e-9) * (20 if "poses" in scene.provenance else 1)
+    limit = POSE_TOLERANCE * scene.near
     if bool((moved > limit).any()) or bool(((now.axes * then.axes).sum(-1) < 0.9999).any()):
         worst = kept[int(moved.argmax())]
         raise InputError(
@@ -209,6 +198,22 @@ def in_scene_frame(views: Views, scene: Scene, split: Split) -> Views:
             "user units). Name the original folder with --photos, or reconstruct again."
         )
     return views
+
+
+def with_found_cameras(views: Views, scene: Scene, split: Split) -> Views:
+    """Bare photos with the cameras that structure from motion finds, carried into the frame of the scene's cameras."""
+    from diorama.data.structure_from_motion import PoseOptions, find_poses
+
+    known = {name: scene.cameras[index] for index, name in enumerate(scene.names)}
+    options = PoseOptions(seed=int(scene.provenance.get("seed", 0)))
+    found, _ = find_poses(views, options=options, known=known)
+    lost = [name for name in (*split.train, *split.test) if name not in found.names]
+    if lost:
+        raise InputError(
+            f"the poses of {len(lost)} photos ({lost[:3]} first) were not found again. Find them once and for all with "
+            "`diorama pose PHOTOS -o POSED`, and reconstruct from POSED."
+        )
+    return found
 
 
 def refuse_leakage(scene: Scene, split: Split, test: Views) -> None:

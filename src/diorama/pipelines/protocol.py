@@ -18,7 +18,7 @@ from diorama.eval.report import write_json, write_text
 from diorama.eval.tables import format_value, html_table, short_digest, text_table
 from diorama.pipelines.evaluate import METRICS, evaluate
 from diorama.pipelines.presets import PresetName
-from diorama.pipelines.reconstruct import Method, reconstruct
+from diorama.pipelines.reconstruct import Method, Progress, reconstruct
 from diorama.pipelines.workspace import difference, input_hashes
 from diorama.scenes.storage import read_card
 
@@ -168,8 +168,20 @@ def fit(
     scene = reconstruct(
         views, method=request.method, preset=request.preset, seed=seed, device=request.device, split=protocol.split,
         count=count, budget=request.budget, steps=request.steps, output=place, notes=notes,
+        callback=every_tenth(place, say),
     )  # fmt: skip
     say(f"{place}: {scene.provenance.get('steps')} steps in {scene.provenance.get('seconds')} s")
+
+
+def every_tenth(place: Path, say: Callable[[str], None]) -> Callable[[Progress], None]:
+    """A callback that tells where a fit stands ten times on its way."""
+
+    def tell(progress: Progress) -> None:
+        if progress.step % max(1, progress.steps // 10) == 0:
+            held = "" if progress.psnr is None else f", held-out sample {progress.psnr:.2f} dB"
+            say(f"{place}: step {progress.step} of {progress.steps}, {progress.seconds:.0f} s{held}")
+
+    return tell
 
 
 def refuse_other(place: Path, request: FitRequest, seed: int, train: Views) -> None:
@@ -203,7 +215,8 @@ def measured(
     nets_named = ", ".join(net.net for net in nets) or "none"
     if stored is None or stored["facts"].get("LPIPS net") != nets_named or "protocol" not in stored["facts"]:
         facts = {"protocol": protocol.name, "scene": scene, "views": str(count)}
-        evaluate(place, views, lpips=nets, facts=facts, signed_ssim=True)
+        title = f"{scene}, {count} views, seed {seed}"
+        evaluate(place, views, lpips=nets, title=title, facts=facts, signed_ssim=True)
         stored = _stored_metrics(place / METRICS)
         assert stored is not None
     mean = stored["mean"]
