@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from diorama.data.llff import from_columns
 from diorama.data.open import open_views
 from diorama.errors import CameraError, InputError, ViewsError
 from tests.data.epipolar import agreement
@@ -36,11 +35,6 @@ def test_rows_follow_the_sorted_names_and_carry_bounds(capture):
     assert torch.equal(views.cameras.focal, torch.full((3, 2), 20.0))
     assert torch.equal(views.cameras.centre[0], torch.tensor([12.0, 8.0]))
     assert torch.equal(views.bounds, torch.tensor([[1.5, 9.0]] * 3))
-
-
-def test_columns_become_right_down_forward():
-    pose = from_columns(np.array([[0.0, 1, 0, 5], [1, 0, 0, 6], [0, 0, -1, 7]]))
-    np.testing.assert_array_equal(pose, [[1, 0, 0, 5], [0, 1, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]])
 
 
 def test_the_smaller_copies_serve_where_the_originals_are_gone(capture):

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diorama.cameras.convert import from_colmap, to_colmap
 from diorama.cameras.pinhole import Cameras, Lens
 from diorama.data.colmap_model import ColmapCamera, ColmapImage, model_suffix, read_cameras, read_images, read_points
-from diorama.data.shots import Intrinsics, Shot, views_of
+from diorama.data.shots import Intrinsics, Shot, safe_name, views_of
 from diorama.data.views import Frame, Views
 from diorama.errors import CameraError, InputError, OutputError, ViewsError
 
@@ -123,18 +124,8 @@ def camera_to_world(quaternion: Sequence[float], translation: Sequence[float], n
             f"the camera of {name} has the quaternion {list(quaternion)} and translation {list(translation)}; a unit "
             "quaternion and finite numbers are needed. Remove that photo from the model."
         )
-    w, x, y, z = (value / length for value in quaternion)
-    rotation = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-    pose = np.eye(4)
-    pose[:3, :3] = rotation.T
-    pose[:3, 3] = -rotation.T @ np.asarray(translation)
-    return pose
+    pose = from_colmap(torch.tensor(quaternion, dtype=torch.float64), torch.tensor(translation, dtype=torch.float64))
+    return pose.numpy()
 
 
 def write_colmap_text(
@@ -154,14 +145,13 @@ def write_colmap_text(
     rows = [_lens_row(cameras[index], name) for index, name in enumerate(names)]
     numbers = {row: index + 1 for index, row in enumerate(dict.fromkeys(rows))}
     lenses = [f"{number} {row}" for row, number in numbers.items()]
+    quaternions, translations = to_colmap(cameras.camera_to_world.detach().cpu().double())
     poses = []
     for index, (name, row) in enumerate(zip(names, rows, strict=True)):
         if "\n" in name:
             raise InputError(f"the name {name!r} has a line break, which COLMAP's text files cannot hold. Rename it.")
-        pose = cameras.camera_to_world[index].detach().cpu().double().numpy()
-        turn = pose[:3, :3].T
-        numbers_of_pose = (*_quaternion(turn), *(-turn @ pose[:3, 3]).tolist())
-        poses += [f"{index + 1} {' '.join(map(repr, numbers_of_pose))} {numbers[row]} {name}", ""]
+        pose = (*quaternions[index].tolist(), *translations[index].tolist())
+        poses += [f"{index + 1} {' '.join(map(repr, pose))} {numbers[row]} {name}", ""]
     scattered = []
     if points is not None:
         shades = torch.full_like(points, 0.5) if colours is None else colours
@@ -201,21 +191,6 @@ def _lens_row(camera: Cameras, name: str) -> str:
     return f"{model} {width} {height} {' '.join(map(repr, parameters))}"
 
 
-def _quaternion(rotation: Float[np.ndarray, "3 3"]) -> tuple[float, ...]:
-    """Unit quaternion (w x y z, w >= 0): the eigenvector of Bar-Itzhack's matrix, exact for near-rotations too."""
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
-    symmetric = np.array(
-        [
-            [xx + yy + zz, zy - yz, xz - zx, yx - xy],
-            [zy - yz, xx - yy - zz, xy + yx, xz + zx],
-            [xz - zx, xy + yx, yy - xx - zz, yz + zy],
-            [yx - xy, xz + zx, yz + zy, zz - xx - yy],
-        ]
-    )
-    vector = np.linalg.eigh(symmetric)[1][:, -1]
-    return tuple((vector * (1.0 if vector[0] >= 0 else -1.0)).tolist())
-
-
 def _largest(folders: Sequence[Path], notes: list[str]) -> tuple[Path, list[ColmapImage]]:
     """The sub-model with most photos (the first of equals), and a note for each other one."""
     models = [(folder, read_images(folder, model_suffix(folder) or ".bin")) for folder in folders]
@@ -249,4 +224,4 @@ def _shot(image: ColmapImage, lenses: dict[int, ColmapCamera], photos: Path, fol
             "belong together: copy the model again."
         )
     pose = camera_to_world(image.quaternion, image.translation, image.name)
-    return Shot(image.name, photos / image.name, pose, intrinsics_of(lenses[image.camera], image.name))
+    return Shot(safe_name(image.name), photos / image.name, pose, intrinsics_of(lenses[image.camera], image.name))

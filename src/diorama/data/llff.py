@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+import torch
 
+from diorama.cameras.convert import from_llff
 from diorama.data.images import list_images, read_array
 from diorama.data.shots import Intrinsics, Shot, views_of
 from diorama.data.views import Frame, Views
@@ -36,24 +37,33 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
         raise InputError(f"{file}: {rows.dtype} {rows.shape}, but one row of 17 numbers per photo is needed.")
     rows = rows.astype(np.float64)
     photos = _photos(path, len(rows))
-    shots = [_shot(photo, row) for photo, row in zip(photos, rows, strict=True)]
+    for photo, row in zip(photos, rows, strict=True):
+        height, width, focal, near, far = row[[4, 9, 14, 15, 16]]
+        if not (np.isfinite(row).all() and min(height, width, focal) > 0 and 0 < near < far):
+            raise CameraError(
+                f"the row of {photo.name} in {POSES} states size {width:g} x {height:g}, focal length {focal:g} and "
+                f"bounds {near:g} to {far:g}; finite positive numbers, and near before far, are needed. "
+                "Correct or remove it."
+            )
+    cameras, bounds = from_llff(torch.from_numpy(rows))
+    shots = [
+        Shot(
+            photo.name,
+            photo,
+            pose.numpy(),
+            Intrinsics(tuple(2 * c for c in middle), tuple(focal), tuple(middle)),
+            bounds=tuple(limits),
+        )
+        for photo, pose, focal, middle, limits in zip(
+            photos,
+            cameras.camera_to_world,
+            cameras.focal.tolist(),
+            cameras.centre.tolist(),
+            bounds.tolist(),
+            strict=True,
+        )
+    ]
     return views_of(shots, layout="llff", source=path, frame=Frame("LLFF poses_bounds.npy"), max_side=max_side)
-
-
-def from_columns(matrix: Float[np.ndarray, "3 4"]) -> Float[np.ndarray, "4 4"]:
-    """An LLFF pose [down, right, back | centre] as camera-to-world in OpenCV axes [right, down, forward | centre]."""
-    pose = np.eye(4)
-    pose[:3] = np.stack([matrix[:, 1], matrix[:, 0], -matrix[:, 2], matrix[:, 3]], axis=1)
-    return pose
-
-
-def _shot(photo: Path, row: Float[np.ndarray, "17"]) -> Shot:
-    matrix, (near, far) = row[:15].reshape(3, 5), row[15:]
-    height, width, focal = matrix[:, 4].tolist()
-    if not (0 < near < far < np.inf):
-        raise CameraError(f"the bounds of {photo.name} are {near:.4g} and {far:.4g}; 0 < near < far is needed.")
-    lens = Intrinsics((width, height), (focal, focal), (width / 2, height / 2))
-    return Shot(photo.name, photo, from_columns(matrix[:, :4]), lens, bounds=(float(near), float(far)))
 
 
 def _photos(path: Path, count: int) -> list[Path]:

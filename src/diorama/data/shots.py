@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ ROTATION_TOLERANCE = 1e-3
 
 ROUNDING = 1e-6
 """Below this a rotation is kept bit for bit, so that written cameras read back equal."""
+
+FARTHEST = 2000.0
+"""Distance from the origin, in spreads of the cameras, where float32 begins to blur them by a tenth of a pixel."""
 
 SHAPE_TOLERANCE = 0.02
 """Share by which width / height of a file may differ from that of its camera: sizes are rounded when photos shrink."""
@@ -98,23 +101,9 @@ def views_of(
     sizes = [fit_size(size, max_side) for _, size, _ in present]
     width, height = max(w for w, _ in sizes), max(h for _, h in sizes)
     check_memory(len(present), width, height)
-    images, coverage = torch.zeros(len(present), 3, height, width), torch.zeros(len(present), height, width)
-    kept, transparent = [], False
-    for index, ((shot, _, upright), (w, h)) in enumerate(zip(present, sizes, strict=True)):
-        try:
-            photo = read_photo(shot.path, max_side, upright)
-        except InputError as error:
-            notes.append(f"{shot.name}: {error}")
-            continue
-        notes += [photo.note] if photo.note else []
-        images[index, :, :h, :w] = photo.colour
-        coverage[index, :h, :w] = 1.0 if photo.coverage is None else photo.coverage
-        transparent = transparent or (photo.coverage is not None and bool((photo.coverage < 1).any()))
-        kept.append(index)
+    images, coverage, kept = _read_pixels(present, sizes, max_side, notes)
     if not kept:
         raise ViewsError(_nothing_left(source, notes))
-    if len(kept) < len(present):
-        images, coverage = images[kept], coverage[kept]
     used = [present[index][0] for index in kept]
     size = torch.tensor([sizes[index] for index in kept], dtype=torch.int64)
     views = Views(
@@ -122,7 +111,7 @@ def views_of(
         tuple(shot.name for shot in used),
         cameras=cameras_of([s.intrinsics for s in used], [s.name for s in used], torch.from_numpy(poses[kept]), size),
         ignore=padding_mask(size, width, height),
-        object=coverage if transparent else None,
+        object=coverage,
         points=points,
         bounds=_bounds(used),
         frame=frame,
@@ -133,13 +122,19 @@ def views_of(
     return replace(_with_masks_and_depth(views, used, notes), skipped=tuple(notes))
 
 
+def safe_name(listed: str) -> str:
+    """A listed path as the name of a view: relative, with forward slashes, and never leading out of a folder."""
+    parts = [part for part in PurePosixPath(listed.replace("\\", "/")).parts if part not in ("/", "..", ".")]
+    return "/".join(parts) or "unnamed"
+
+
 def checked_poses(
     camera_to_world: Float[np.ndarray, "view 4 4"], names: Sequence[str]
 ) -> Float[np.ndarray, "view 4 4"]:
     """Rigid poses: rotations off by rounding are projected to the nearest rotation, anything worse is an error.
 
     Errors: CameraError naming the photo for NaN, a stretched, sheared, mirrored or zero rotation, and where all of
-    several cameras are one and the same.
+    several cameras are one and the same or too far from the origin to be told apart (map coordinates).
     """
     poses = camera_to_world.astype(np.float64).copy()
     for pose, name in zip(poses, names, strict=True):
@@ -166,6 +161,12 @@ def checked_poses(
         raise CameraError(
             f"all {len(poses)} cameras stand at one place and look one way: the poses were never filled in, or the "
             "camera did not move. Give true poses, or leave them out and run `diorama pose PHOTOS`."
+        )
+    spread, farthest = np.ptp(poses[:, :3, 3], axis=0).max(), np.abs(poses[:, :3, 3]).max()
+    if 0 < spread * FARTHEST < farthest:
+        raise CameraError(
+            f"the cameras lie up to {farthest:.6g} from the origin but only {spread:.4g} apart: in single precision "
+            f"their places would blur. Subtract a common offset first, such as {poses[0, :3, 3].round().tolist()}."
         )
     return poses
 
@@ -250,6 +251,35 @@ def _present(shots: Sequence[Shot], notes: list[str]) -> list[tuple[Shot, tuple[
     return present
 
 
+def _read_pixels(
+    present: Sequence[tuple[Shot, tuple[int, int], bool]],
+    sizes: Sequence[tuple[int, int]],
+    max_side: int | None,
+    notes: list[str],
+) -> tuple[Float[Tensor, "view 3 h w"], Float[Tensor, "view h w"] | None, list[int]]:
+    """(padded images, coverage if any photo is transparent, which photos could be read)."""
+    width, height = max(w for w, _ in sizes), max(h for _, h in sizes)
+    images, alphas, kept = torch.zeros(len(present), 3, height, width), {}, []
+    for index, ((shot, _, upright), (w, h)) in enumerate(zip(present, sizes, strict=True)):
+        try:
+            photo = read_photo(shot.path, max_side, upright)
+        except InputError as error:
+            notes.append(f"{shot.name}: {error}")
+            continue
+        notes += [photo.note] if photo.note else []
+        images[index, :, :h, :w] = photo.colour
+        if photo.coverage is not None and bool((photo.coverage < 1).any()):
+            alphas[index] = photo.coverage
+        kept.append(index)
+    coverage = None
+    if alphas:
+        coverage = torch.zeros(len(kept), height, width)
+        for plane, index in zip(coverage, kept, strict=True):
+            w, h = sizes[index]
+            plane[:h, :w] = alphas.get(index, torch.ones(()))
+    return images if len(kept) == len(present) else images[kept], coverage, kept
+
+
 def _matching_size(shot: Shot) -> tuple[tuple[int, int], bool]:
     """The size of the file and whether EXIF orientation is followed: only where that alone fits the camera."""
     stated = shot.intrinsics.size
@@ -280,7 +310,8 @@ def _existing(splits: Mapping[str, tuple[str, ...]], shots: Sequence[Shot]) -> d
 
 def _with_masks_and_depth(views: Views, shots: Sequence[Shot], notes: list[str]) -> Views:
     """Add the mask and depth files that the shots name; one that cannot be read is left out and said."""
-    assert views.cameras is not None
+    if views.cameras is None or not any(shot.ignore_mask or shot.object_mask or shot.depth for shot in shots):
+        return views
     height, width = views.images.shape[-2:]
     sizes = views.cameras.size.tolist()
     ignore = torch.zeros(len(shots), height, width, dtype=torch.bool) if views.ignore is None else views.ignore.clone()

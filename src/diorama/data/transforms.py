@@ -5,7 +5,7 @@ nerfstudio: docs.nerf.studio, "Data conventions"; instant-ngp: docs/nerf_dataset
 
 import json
 import math
-import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,17 +14,16 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from diorama.cameras.camera_file import read_cameras as read_cameras
+from diorama.cameras.convert import from_opengl, to_opengl
 from diorama.cameras.pinhole import Cameras, Lens
 from diorama.data.images import SUFFIXES, image_size
-from diorama.data.shots import Intrinsics, Shot, cameras_of, checked_poses, views_of
+from diorama.data.shots import Intrinsics, Shot, safe_name, views_of
 from diorama.data.views import Frame, Views
 from diorama.errors import CameraError, InputError, OutputError
 
 MAX_JSON_BYTES = 256 << 20
 """A list of cameras; anything larger is not one."""
-
-FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
-"""OpenGL camera axes (x right, y up, z back) to OpenCV's and back."""
 
 LENSES: Mapping[str, Lens] = {
     "SIMPLE_PINHOLE": "pinhole",
@@ -54,7 +53,7 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     names, shots, skipped = named_shots([{**content, **entry} for entry in entries], file.parent)
     splits = {
         role.removesuffix("_filenames"): tuple(
-            name for entry, name in zip(entries, names, strict=True) if entry["file_path"] in set(content[role])
+            name for entry, name in zip(entries, names, strict=True) if entry["file_path"] in content[role]
         )
         for role in ("train_filenames", "val_filenames", "test_filenames")
         if isinstance(content.get(role), list)
@@ -109,11 +108,9 @@ def frames_of(content: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
 
 def short_names(listed: Sequence[str]) -> list[str]:
     """Listed paths without the folders that all of them share: `images/0001.jpg` is called `0001.jpg`."""
-    paths = [PurePosixPath(path.replace("\\", "/")) for path in listed]
-    common = (
-        os.path.commonpath([str(path.parent) for path in paths]) if len({p.is_absolute() for p in paths}) == 1 else ""
-    )
-    return [str(path.relative_to(common)) if common not in ("", ".") else str(path) for path in paths]
+    paths = [PurePosixPath(safe_name(path)) for path in listed]
+    common = posixpath.commonpath([str(path.parent) for path in paths])
+    return [str(path.relative_to(common or ".")) for path in paths]
 
 
 def named_shots(entries: Sequence[Mapping[str, Any]], root: Path) -> tuple[list[str], list[Shot], list[str]]:
@@ -184,13 +181,13 @@ def pose_of(entry: Mapping[str, Any], name: str) -> Float[np.ndarray, "4 4"]:
     """The camera-to-world matrix of a frame (float64), in OpenCV axes."""
     try:
         matrix = np.array(entry.get("transform_matrix"), dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise CameraError(f"the transform_matrix of {name} does not hold numbers ({error}). Correct it.") from error
     if matrix.shape == (3, 4):
         matrix = np.vstack([matrix, [0, 0, 0, 1]])
     if matrix.shape != (4, 4):
         raise CameraError(f"the transform_matrix of {name} has shape {matrix.shape}, 4x4 is needed. Correct it.")
-    return matrix @ FLIP
+    return from_opengl(torch.from_numpy(matrix)).numpy()
 
 
 def intrinsics_of(entry: Mapping[str, Any], file: Path, name: str) -> Intrinsics:
@@ -247,7 +244,7 @@ def number(entry: Mapping[str, Any], key: str, default: float) -> float:
     value = entry.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
         raise CameraError(f"{key} is {str(value)[:40]!r} in transforms.json, a number is needed. Correct it.")
     return float(value)
 
@@ -271,7 +268,6 @@ def write_transforms(
     if len(names) != len(cameras):
         raise InputError(f"{len(names)} names but {len(cameras)} cameras; every camera needs one name.")
     model = {"pinhole": "PINHOLE", "opencv": "OPENCV", "fisheye": "OPENCV_FISHEYE"}[cameras.lens]
-    flip = torch.from_numpy(FLIP)
     frames = []
     for index, name in enumerate(names):
         camera = cameras[index].to(torch.float64)
@@ -281,7 +277,7 @@ def write_transforms(
         entry |= dict(zip(("cx", "cy"), camera.centre.tolist(), strict=True))
         if cameras.lens != "pinhole":
             entry |= dict(zip(("k1", "k2", "k3", "k4", "p1", "p2"), camera.distortion.tolist(), strict=True))
-        entry["transform_matrix"] = (camera.camera_to_world.cpu() @ flip).tolist()
+        entry["transform_matrix"] = to_opengl(camera.camera_to_world).tolist()
         stem = str(PurePosixPath(name).with_suffix(".png"))
         if depth_folder is not None:
             entry["depth_file_path"] = str(PurePosixPath(depth_folder) / stem)
@@ -298,20 +294,3 @@ def write_transforms(
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path} could not be written ({error.strerror or error}). Choose another place.") from error
-
-
-def read_cameras(file: Path) -> tuple[Cameras, tuple[str, ...]]:
-    """The cameras a transforms.json states and their listed file paths, whether or not those files exist.
-
-    For rendering exactly the cameras of a file: w and h must stand in it. Errors: InputError, CameraError.
-    """
-    content = load_json(file)
-    entries = [{**content, **entry} for entry in frames_of(content, file)]
-    names = tuple(str(entry["file_path"]) for entry in entries)
-    for entry, name in zip(entries, names, strict=True):
-        if min(number(entry, "w", 0.0), number(entry, "h", 0.0)) < 1:
-            raise CameraError(f"{file}: no size for {name}. Add w and h (pixels) to the file or to that frame.")
-    lenses = [intrinsics_of(entry, file, name) for entry, name in zip(entries, names, strict=True)]
-    poses = checked_poses(np.stack([pose_of(entry, name) for entry, name in zip(entries, names, strict=True)]), names)
-    size = torch.tensor([[round(side) for side in lens.size] for lens in lenses], dtype=torch.int64)
-    return cameras_of(lenses, names, torch.from_numpy(poses), size), names
