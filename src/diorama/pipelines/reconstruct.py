@@ -56,6 +56,9 @@ class Progress:
     """The scene as it is now."""
 
 
+CHECKPOINT_SECONDS = 30.0
+"""Between checkpoints, or as rarely as keeps them under 5 % of the time."""
+
 Callback = Callable[[Progress], None]
 Say = Callable[[str], None]
 
@@ -228,8 +231,6 @@ class FitRun:
     callback: Callback | None
     seed: int
     device: str
-    checkpoint_every: float = 30.0
-    """Seconds between checkpoints, or as rarely as keeps them under 5 % of the time."""
 
     def to_the_end(self, steps: int, provenance: dict[str, Any]) -> Scene:
         """Run (or go on) until all steps are taken."""
@@ -238,7 +239,7 @@ class FitRun:
         first, before = self.work.resume(system, optimizer) if self.work else (0, 0.0)
         rate = exponential(self.plan.preset.optim, steps)
         started = saved = time.perf_counter()
-        pause, psnr, done = self.checkpoint_every, None, first
+        pause, psnr, done = CHECKPOINT_SECONDS, None, first
         look = max(steps // 20, 50)
 
         def scene() -> Scene:
@@ -255,7 +256,7 @@ class FitRun:
                 if self.work is not None and now - saved > pause and done < steps:
                     self.work.save(system, optimizer, done, before + now - started)
                     saved = time.perf_counter()
-                    pause = max(self.checkpoint_every, 20.0 * (saved - now))
+                    pause = max(CHECKPOINT_SECONDS, 20.0 * (saved - now))
         except KeyboardInterrupt:
             if self.work is not None and done > first:
                 self.work.save(system, optimizer, done, before + time.perf_counter() - started)

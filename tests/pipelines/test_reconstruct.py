@@ -1,0 +1,189 @@
+"""The verb: resuming, refusing, choosing. Toy photos, few steps."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import diorama
+from diorama.cameras.pinhole import Cameras
+from diorama.data.tensors import load_tensors
+from diorama.data.views import Views
+from diorama.errors import InputError, OutputError, ViewsError
+from diorama.fields.hashgrid import GridConfig, HashFieldConfig
+from diorama.pipelines import reconstruct as verb
+from diorama.pipelines.presets import laptop
+from diorama.pipelines.quantities import parse_bytes, parse_seconds
+from diorama.pipelines.reconstruct import reconstruct
+from diorama.training.loop import NonFiniteLossError
+
+TINY = replace(
+    laptop(),
+    field=HashFieldConfig(
+        grid=GridConfig(levels=3, log2_table_size=8, finest_resolution=32),
+        hidden=8, geometry=3, colour_hidden=8, colour_layers=1, sh_degree=1,
+        proposal=GridConfig(levels=2, log2_table_size=8, finest_resolution=32),
+    ),
+    fit=replace(laptop().fit, rays=64, sampling=replace(laptop().fit.sampling, coarse=8, fine=4)),
+)  # fmt: skip
+
+
+@pytest.fixture
+def views():
+    torch.manual_seed(0)
+    poses = torch.eye(4).repeat(5, 1, 1)
+    poses[:, 0, 3] = torch.linspace(-0.6, 0.6, 5)
+    size = torch.full((5, 2), 16, dtype=torch.int64)
+    cameras = Cameras.pinhole(poses, torch.full((5, 2), 20.0), torch.full((5, 2), 8.0), size)
+    bounds = torch.tensor([[2.0, 4.0]]).repeat(5, 1)
+    return Views(torch.rand(5, 3, 16, 16), tuple("abcde"), cameras, bounds=bounds)
+
+
+class StoppedError(Exception):
+    """As a kill would, without a chance to save."""
+
+
+def stop_at(step):
+    def callback(progress):
+        if progress.step == step:
+            raise StoppedError
+
+    return callback
+
+
+def weights(path):
+    return load_tensors(Path(path) / "field.safetensors")[0]
+
+
+def test_killed_and_resumed_ends_bit_equal(views, tmp_path, monkeypatch):
+    monkeypatch.setattr(verb, "CHECKPOINT_SECONDS", -1.0)
+    reconstruct(views, preset=TINY, steps=12, output=tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        reconstruct(views, preset=TINY, steps=12, output=tmp_path / "cut", callback=stop_at(7))
+    assert not (tmp_path / "cut").exists()
+    assert (tmp_path / "cut.partial" / "checkpoint.safetensors").exists()
+    first = []
+    reconstruct(views, preset=TINY, steps=12, output=tmp_path / "cut", callback=lambda p: first.append(p.step))
+    assert 1 < first[0] <= 8
+    one, two = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not (tmp_path / "cut.partial").exists()
+
+
+def test_ctrl_c_keeps_the_work(views, tmp_path):
+    def interrupt(progress):
+        if progress.step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(views, preset=TINY, steps=12, output=tmp_path / "scene", callback=interrupt)
+    _, meta = load_tensors(tmp_path / "scene.partial" / "checkpoint.safetensors")
+    assert meta["step"] == 5
+
+
+def test_other_arguments_do_not_resume_and_say_the_difference(views, tmp_path):
+    with pytest.raises(StoppedError):
+        reconstruct(views, preset=TINY, steps=12, output=tmp_path / "scene", callback=stop_at(2))
+    with pytest.raises(InputError, match="steps was 12, now 13"):
+        reconstruct(views, preset=TINY, steps=13, output=tmp_path / "scene")
+    brighter = replace(views, images=views.images.clone())
+    brighter.images[1] *= 0.5
+    with pytest.raises(InputError, match=r"photos of 1 photos \(b\)"):
+        reconstruct(brighter, preset=TINY, steps=12, output=tmp_path / "scene")
+    reconstruct(views, preset=TINY, steps=3, output=tmp_path / "scene", force=True)
+
+
+def test_a_finished_output_is_refused_before_any_work(views, tmp_path):
+    reconstruct(views, preset=TINY, steps=2, output=tmp_path / "scene")
+    called = []
+    with pytest.raises(OutputError, match="--force"):
+        reconstruct(views, preset=TINY, steps=2, output=tmp_path / "scene", callback=called.append)
+    assert not called
+
+
+def test_the_budget_becomes_steps_once(views, tmp_path):
+    with pytest.raises(StoppedError):
+        reconstruct(views, preset=TINY, budget="20s", output=tmp_path / "scene", callback=stop_at(2))
+    settled = json.loads((tmp_path / "scene.partial" / "steps.json").read_text())["steps"]
+    seen = []
+
+    def look(progress):
+        seen.append(progress.steps)
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        reconstruct(views, preset=TINY, budget="20s", output=tmp_path / "scene", callback=look)
+    assert seen == [settled]
+
+
+def test_provenance_tells_how_the_scene_came_to_be(views, tmp_path):
+    scene = reconstruct(views, preset=TINY, steps=2, split="every8", seed=5, output=tmp_path / "scene")
+    told = diorama.load_scene(tmp_path / "scene").provenance
+    assert told["seed"] == 5
+    assert told["steps"] == 2
+    assert told["split"]["test"] == ["a"]
+    assert set(told["photos"]) == set("bcde") == set(scene.names)
+    assert told["geometry_from"] == list("bcde")
+    assert scene.held_out is not None
+
+
+def test_one_photo_is_enough_to_run(views):
+    scene = reconstruct(views[[0]], preset=TINY, steps=2)
+    assert scene.render(views.cameras[[0]]).colour.shape == (1, 3, 16, 16)
+
+
+def test_no_photos_no_cameras_no_pixels_are_said(views):
+    with pytest.raises(ViewsError, match="no photos"):
+        reconstruct(views[[]], preset=TINY, steps=2)
+    hidden = replace(views, ignore=torch.ones(5, 16, 16, dtype=torch.bool))
+    with pytest.raises(ViewsError, match="masked out"):
+        reconstruct(hidden, preset=TINY, steps=2)
+    with pytest.raises(ViewsError, match="--object-masks"):
+        reconstruct(views, preset=TINY, steps=2, masks="object")
+    with pytest.raises(InputError, match="one of them"):
+        reconstruct(views, preset=TINY, steps=2, budget="5m")
+    with pytest.raises(InputError, match="doctor"):
+        reconstruct(views, preset=TINY, steps=2, device="cuda:7")
+
+
+def test_ignored_pixels_never_reach_the_loss(views):
+    poisoned = replace(views, images=views.images.clone(), ignore=torch.zeros(5, 16, 16, dtype=torch.bool))
+    poisoned.ignore[:, :8] = True
+    clean = replace(poisoned, images=poisoned.images.clone())
+    poisoned.images[:, :, :8] = 7.0
+    one, two = (reconstruct(v, preset=TINY, steps=3, seed=1).field.table for v in (poisoned, clean))
+    assert torch.equal(one, two)
+
+
+def test_an_exploding_loss_stops_and_names_step_and_term(views):
+    views.images[2] = float("nan")
+    with pytest.raises(NonFiniteLossError, match="photometric"):
+        reconstruct(views, preset=TINY, steps=5)
+
+
+def test_object_masks_put_the_object_into_a_ball(views):
+    masked = replace(views, object=torch.ones(5, 16, 16))
+    scene = reconstruct(masked, preset=TINY, steps=2, masks="object")
+    assert scene.sphere is not None
+    assert scene.background == "white"
+    assert reconstruct(masked, preset=TINY, steps=2).sphere is None
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), (12.5, 12.5)])
+def test_durations(text, seconds):
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5m", "0", "5 parsecs"])
+def test_wrong_durations_are_refused(text):
+    with pytest.raises(InputError, match="Write"):
+        parse_seconds(text)
+
+
+def test_amounts_of_memory():
+    assert parse_bytes("4GB") == 4 << 30
+    assert parse_bytes("500M") == 500 << 20
+    with pytest.raises(InputError, match="4GB"):
+        parse_bytes("lots")
