@@ -97,8 +97,6 @@ def export_mesh(
     tick: Tick | None = None,
 ) -> tuple[Mesh, float, Float[Tensor, "2 xyz=3"]]:
     """`scene_mesh` into a .glb, .obj or .ply file, in the user's frame; y_up turns the root of a GLB alone."""
-    if y_up and path.suffix.lower() != ".glb":
-        raise InputError(f"--y-up is for GLB alone, not {path.suffix}: the other formats keep your frame's numbers.")
     mesh, level, box = scene_mesh(scene, render, config, box=box, tick=tick)
     root = y_up_matrix(mean_up(scene.cameras).cpu()) if y_up else None
     with whole_file(path, force=force) as temporary:
@@ -108,8 +106,6 @@ def export_mesh(
 
 def export_points(scene: Shown, render: RenderFn, path: Path, *, force: bool = False, tick: Tick | None = None) -> int:
     """`scene_points` into a .ply file, in the user's frame; returns how many. Raises InputError if there are none."""
-    if path.suffix.lower() != ".ply":
-        raise InputError(f"points are written as .ply, not `{path.suffix}`. Give -o FILE.ply.")
     cloud = scene_points(scene, render, tick=tick)
     if len(cloud) == 0:
         raise InputError("no photograph shows an opaque surface in this scene. Fit it longer.")
@@ -156,22 +152,25 @@ class Options:
 
 
 def kind_of(options: Options) -> Kind:
-    """What to export: as asked, else by the suffix. Raises InputError for suffixes that mean nothing."""
+    """What to export: as asked, else by the suffix. Raises InputError where kind and suffix do not fit."""
     suffix = options.output.suffix.lower()
-    if options.kind is not None:
-        return options.kind
-    if options.output.is_dir():
+    if options.kind is None and options.output.is_dir():
         return "views"
-    if suffix not in SUFFIXES:
+    if options.kind is None and suffix not in SUFFIXES:
         raise InputError(f"`{suffix}` is none of .glb, .obj, .ply, or a folder. Give another -o, or --kind.")
-    return SUFFIXES[suffix]
+    kind = options.kind or SUFFIXES[suffix]
+    if kind == "mesh" and suffix not in (".glb", ".obj", ".ply"):
+        raise InputError(f"a mesh is written as .glb, .obj or .ply, not `{suffix}`. Give another -o.")
+    if kind == "points" and suffix != ".ply":
+        raise InputError(f"points are written as .ply, not `{suffix}`. Give -o FILE.ply.")
+    if options.y_up and suffix != ".glb":
+        raise InputError(f"--y-up is for GLB alone, not {suffix}: the other formats keep your frame's numbers.")
+    return kind
 
 
 def command(options: Options) -> int:
     """Run the verb; progress goes to the terminal."""
     kind = kind_of(options)
-    if kind == "mesh" and options.output.suffix.lower() not in (".glb", ".obj", ".ply"):
-        raise InputError(f"a mesh is written as .glb, .obj or .ply, not `{options.output.suffix}`.")
     if not 4 <= options.resolution <= 2048:
         raise InputError(f"a resolution of {options.resolution} cells is not possible. Give 4 to 2048.")
     check_free(options.output, force=options.force)

@@ -54,7 +54,8 @@ def render_frames(
     """Render cameras of any sizes into PNG files named after `names`, with a `transforms.json` beside them.
 
     images: the sub-folder of the pictures. depth: also 16-bit PNGs in `depth/`, and `depth.json` with their scale,
-    which is returned. Depth is planar, 0 where the scene is less than half opaque. Raises OutputError.
+    which is returned. Depth is planar; 0 where the scene is less than half opaque, or deeper than the images hold
+    (see `deepest`). Raises OutputError.
     """
     from diorama.data.images import write_depth_png, write_png
     from diorama.data.transforms import write_transforms
@@ -95,18 +96,19 @@ def one_by_one(render: RenderFn, cameras: Cameras, tick: Tick | None = None) -> 
             tick()
 
 
-def deepest(render: RenderFn, cameras: Cameras, *, looks: int = 24) -> float:
-    """About how deep (user units) the opaque surfaces that cameras see lie: from small pictures of some of them.
+def deepest(render: RenderFn, cameras: Cameras, *, looks: int = 24, reach: float = 50.0) -> float:
+    """The depth (user units) that depth images must hold: from small pictures of some of the cameras.
 
-    A quarter is added for what small pictures miss.
+    The deepest opaque surface and a quarter more, for what small pictures miss; but at most `reach` times the median
+    depth, so that a horizon does not cost the foreground its detail.
     """
-    depth = 0.0
+    found = []
     for index in torch.linspace(0, len(cameras) - 1, min(looks, len(cameras))).round().long().unique().tolist():
         width, height = (max(1, side // 8) for side in cameras.size[index].tolist())
         seen = render(cameras[index : index + 1].resize(width, height))
-        known = seen.depth[(seen.opacity > 0.5) & torch.isfinite(seen.depth)]
-        depth = max(depth, float(known.max()) if len(known) else 0.0)
-    return 1.25 * depth
+        found.append(seen.depth[(seen.opacity > 0.5) & torch.isfinite(seen.depth) & (seen.depth > 0)])
+    depth = torch.cat(found)
+    return float(torch.minimum(1.25 * depth.max(), reach * depth.median())) if len(depth) else 0.0
 
 
 @contextmanager
@@ -172,7 +174,9 @@ def command(options: Options) -> int:
     print(f"{options.output}: {len(cameras)} frames, {size_words(cameras)}, cameras in {frame_words(scene.frame)}")
     if scale is not None:
         unit = "units" if scene.frame.units == "arbitrary" else scene.frame.units
-        print(f"{options.output / 'depth'}: depth in {unit} = {scale:g} * value (also in depth.json); 0 is unknown")
+        print(
+            f"{options.output / 'depth'}: depth in {unit} = {scale:g} * value (also in depth.json); 0: nothing there, or too far"
+        )
     return 0
 
 

@@ -29,12 +29,29 @@ GRID_ROWS, GRID_YAW, GRID_PITCH = 5, math.radians(25.0), math.radians(12.0)
 class Shown(Protocol):
     """What `render`, `export` and `view` need of a scene; see `scenes.scene.Scene`."""
 
-    cameras: Cameras
-    names: tuple[str, ...]
-    frame: Frame
-    near: float
-    far: float
-    thumbnails: Float[Tensor, "view 3 h w"] | None
+    @property
+    def cameras(self) -> Cameras:
+        """Where the context photographs were taken, user frame."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
+
+    @property
+    def frame(self) -> Frame:
+        """The user's frame."""
+
+    @property
+    def near(self) -> float:
+        """Depth (user units) in front of which nothing lies."""
+
+    @property
+    def far(self) -> float:
+        """Depth (user units) at which what matters ends."""
+
+    @property
+    def thumbnails(self) -> Float[Tensor, "view 3 h w"] | None:
+        """The context photographs, small."""
 
     def render(self, cameras: Cameras, *, max_memory: int = ...) -> Rendering:
         """Colour, depth and opacity from cameras of the user's frame."""
@@ -116,12 +133,13 @@ def open_scene(path: Path, *, device: str | None = None, max_memory: str | None 
     """A scene from disk, and how to render it within a limit of memory (`4GB`). Raises InputError with advice."""
     from diorama.pipelines.quantities import parse_bytes
     from diorama.pipelines.reconstruct import choose_device
+    from diorama.scenes.scene import DEFAULT_MEMORY
     from diorama.scenes.storage import load_scene
 
-    limits = {} if max_memory is None else {"max_memory": parse_bytes(max_memory)}
     scene = load_scene(path, device=choose_device(device))
+    limit = DEFAULT_MEMORY if max_memory is None else parse_bytes(max_memory)
 
     def render(cameras: Cameras) -> Rendering:
-        return scene.render(cameras, **limits)
+        return scene.render(cameras, max_memory=limit)
 
     return scene, render

@@ -1,0 +1,58 @@
+"""`diorama view` puts scenes on show."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from diorama.errors import InputError
+from diorama.pipelines import view as verb
+from diorama.viewer.server import Viewer
+from tests.oracles import OracleScene, exact_rendering
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_the_verb_serves_all_scenes_on_this_machine_and_says_where(tmp_path, monkeypatch, capsys):
+    served, asked = [], []
+
+    def open_scene(path, **_):
+        return OracleScene(), exact_rendering
+
+    def wait(viewer):
+        served.append(([exhibit.name for exhibit in viewer.exhibits], viewer.url))
+        viewer.stop()
+
+    monkeypatch.setattr(verb, "open_scene", open_scene)
+    monkeypatch.setattr(Viewer, "wait", wait)
+    monkeypatch.setattr(verb.webbrowser, "open", asked.append)
+    paths = (tmp_path / "a" / "scene", tmp_path / "b" / "scene")
+    assert verb.command(verb.Options(scenes=paths, port=free_port(), open=True)) == 0
+    ((names, url),) = served
+    assert names == ["a/scene", "b/scene"]
+    assert url.startswith("http://127.0.0.1:")
+    assert asked == [url]
+    assert url in capsys.readouterr().out
+
+
+def test_an_exhibit_has_the_scenes_photographs_and_paths():
+    exhibit = verb.exhibit_of(OracleScene(), exact_rendering, "oracle")
+    assert set(exhibit.paths) == {"tour", "orbit", "spiral", "interpolate", "grid", "zoom"}
+    assert (exhibit.near, exhibit.far) == (0.5, 8.0)
+    assert len(exhibit.cameras) == 6
+
+
+def test_names_are_as_short_as_they_can_be():
+    assert verb.unique_names([Path("/x/fox"), Path("/y/fern")]) == ["fox", "fern"]
+    assert verb.unique_names([Path("/x/fox/1"), Path("/x/fern/1")]) == ["fox/1", "fern/1"]
+    with pytest.raises(InputError, match="given twice"):
+        verb.unique_names([Path("/x/fox"), Path("/x/../x/fox")])
+
+
+def test_no_scene_is_refused_with_the_usage():
+    with pytest.raises(InputError, match="diorama view SCENE"):
+        verb.command(verb.Options(scenes=()))
