@@ -1,12 +1,13 @@
 import math
 import shutil
+import sys
 
 import pytest
 import torch
 from PIL import Image
 
 from diorama.data.open import open_views
-from diorama.errors import MemoryLimitError, ViewsError
+from diorama.errors import MemoryLimitError, MissingExtraError, ViewsError
 from tests.data.tiny import paint
 
 
@@ -76,6 +77,14 @@ def test_photos_in_an_images_folder_and_a_single_photo_are_found(tmp_path):
     paint(tmp_path / "images" / "a.png")
     assert open_views(tmp_path).names == ("a.png",)
     assert open_views(tmp_path / "images" / "a.png").names == ("a.png",)
+
+
+def test_heic_photos_without_the_extra_stop_with_the_command_that_helps(tmp_path, monkeypatch):
+    paint(tmp_path / "a.png")
+    (tmp_path / "b.heic").write_bytes(b"ftypheic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "diorama\[photos\]"'):
+        open_views(tmp_path)
 
 
 def test_more_pixels_than_the_memory_holds_are_refused_with_a_size_that_fits(tmp_path, monkeypatch):

@@ -143,6 +143,27 @@ def test_a_file_smaller_than_its_camera_says_is_scaled_and_another_shape_is_skip
     assert not views.ignore[0, :16, :24].any()
 
 
+@pytest.mark.parametrize("stated", [(24, 16), (16, 24)])
+def test_exif_orientation_is_followed_only_where_the_camera_is_for_the_upright_photo(tmp_path, stated):
+    names = posed_folder(tmp_path, ring(2, *stated))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in names:
+        paint(tmp_path / "images" / name, 24, 16, exif=exif)
+    views = read(tmp_path)
+    assert views.cameras.size[0].tolist() == list(stated)
+    assert views.images.shape[-2:] == stated[::-1]
+
+
+def test_a_file_that_says_pinhole_has_no_distortion_and_a_fisheye_no_tangential_one(tmp_path):
+    posed_folder(tmp_path, ring(2))
+    edit_json(tmp_path / "transforms.json", lambda c: c.update(k1=0.1, p1=0.2))
+    cameras = read(tmp_path).cameras
+    assert (cameras.lens, cameras.distortion.abs().max().item()) == ("pinhole", 0.0)
+    edit_json(tmp_path / "transforms.json", lambda c: c.update(camera_model="OPENCV_FISHEYE"))
+    assert read(tmp_path).cameras.distortion[0].tolist() == pytest.approx([0.1, 0, 0, 0, 0, 0])
+
+
 def test_one_camera_angle_serves_photos_of_any_size(tmp_path):
     names = posed_folder(tmp_path, ring(2, 40, 30))
 

@@ -63,7 +63,8 @@ def recognise(path: Path) -> Layout:
     if not found:
         raise InputError(
             f"{path} {_inventory(path)}. Needed: photos (JPEG, PNG, WebP, HEIC), a video, or a data set laid out as "
-            f"one of {', '.join(name for name in LAYOUTS if name not in BARE)}."
+            f"one of {', '.join(name for name in LAYOUTS if name not in BARE)}. "
+            "Of a video, give the file itself."
         )
     return found[0]
 

@@ -211,7 +211,13 @@ def intrinsics_of(entry: Mapping[str, Any], file: Path, name: str) -> Intrinsics
         )
     centre = (number(entry, "cx", size[0] / 2), number(entry, "cy", size[1] / 2))
     distortion = tuple(number(entry, key, 0.0) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
-    return Intrinsics(size, (fx, along[1] or fx), centre, distortion, _lens(entry, distortion, name))
+    lens = _lens(entry, distortion, name)
+    match lens:
+        case "pinhole":
+            distortion = (0.0,) * 6
+        case "fisheye":
+            distortion = (*distortion[:4], 0.0, 0.0)
+    return Intrinsics(size, (fx, along[1] or fx), centre, distortion, lens)
 
 
 def _focal(entry: Mapping[str, Any], axis: str, side: float) -> float | None:
