@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from diorama.cameras.poses import Similarity
 from diorama.cli.main import main
@@ -23,6 +24,7 @@ from diorama.pipelines.workspace import input_hashes
 from diorama.rendering.render import SamplingConfig
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import save_scene
+from tests.eval.test_perceptual import weights_of
 from tests.oracles import exact_views, ring_cameras
 
 GRID = GridConfig(levels=2, features=2, log2_table_size=8, base_resolution=4, finest_resolution=8)
@@ -99,6 +101,17 @@ def test_a_scene_in_memory_is_measured_without_writing(photos_folder):
     assert tuple(view.name for view in result.views) == split.test
 
 
+def test_lpips_from_a_local_file_names_its_net(tmp_path, photos_folder, capsys):
+    place = saved_scene(tmp_path, photos_folder)
+    save_file(weights_of("alexnet"), tmp_path / "alexnet.safetensors")
+    assert main(["evaluate", str(place), "--lpips", str(tmp_path / "alexnet.safetensors")]) == 0
+    stored = json.loads((place / "metrics.json").read_text())
+    assert stored["facts"]["LPIPS net"] == "alexnet"
+    assert "lpips" not in stored["mean"]
+    assert main(["evaluate", str(place), "--lpips", str(tmp_path / "absent.pth")]) == 2
+    assert "no LPIPS weights at" in capsys.readouterr().err
+
+
 def test_nothing_held_out_exits_2_with_advice(tmp_path, photos_folder, capsys):
     place = saved_scene(tmp_path, photos_folder, "none")
     assert main(["evaluate", str(place)]) == 2
@@ -121,6 +134,9 @@ def test_a_scene_built_with_its_test_photos_is_refused(tmp_path, photos_folder):
     for leak in ({"geometry_from": list(views.names)}, {"photos": input_hashes(views)}):
         with pytest.raises(InputError, match="built with 2 of its own 2 test photos"):
             evaluate(unfitted_scene(views, split, **leak), views)
+    masked = replace(views, object=torch.ones(len(views), 30, 40))
+    with pytest.raises(InputError, match="test photos"):
+        evaluate(unfitted_scene(views, split, photos={"a copy": input_hashes(views)[split.test[0]]}), masked)
     copied = dict(zip(split.train, input_hashes(views[views.index_of(split.test)]).values(), strict=False))
     with pytest.raises(InputError, match="test photos"):
         evaluate(unfitted_scene(views, split, photos=copied), views)
@@ -228,6 +244,25 @@ def test_a_protocol_fits_each_scene_once_and_prints_what_it_departs_from(tmp_pat
     assert again == rows
     with pytest.raises(InputError, match="made in another way: budget was None, now '9m'"):
         run_protocol(SMALL, llff_scene, out, **arguments | {"request": FitRequest(budget="9m")})
+
+
+def test_masks_measure_and_do_not_fit(tmp_path, llff_scene, monkeypatch):
+    def fake_reconstruct(views, *, split, count, seed, output, notes, preset, **rest):
+        assert views.object is None
+        scene = unfitted_scene(views, make_split(views, split, count), seed=seed, preset_asked=preset, **notes)
+        save_scene(scene, output)
+        return scene
+
+    def masked_views(protocol, folder):
+        views = open_views(folder, max_side=32)
+        return replace(views, object=torch.ones(len(views), 24, 32))
+
+    monkeypatch.setattr(protocols, "reconstruct", fake_reconstruct)
+    monkeypatch.setattr(protocols, "protocol_views", masked_views)
+    arguments = {"counts": (3,), "seeds": (0,), "request": FitRequest(), "say": print}
+    (row,) = run_protocol(SMALL, llff_scene, tmp_path / "out", **arguments)
+    assert row.mean["psnr_masked"] == pytest.approx(row.mean["psnr"], rel=1e-6)
+    assert run_protocol(SMALL, llff_scene, tmp_path / "out", **arguments) == [row]
 
 
 def test_scenes_are_found_in_a_folder_or_are_the_folder(llff_scene):

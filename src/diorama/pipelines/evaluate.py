@@ -219,14 +219,15 @@ def with_found_cameras(views: Views, scene: Scene, split: Split) -> Views:
 def refuse_leakage(scene: Scene, split: Split, test: Views) -> None:
     """InputError if the scene, or the geometry it was fitted to, was built with a photo of its own test set.
 
-    By name (fitted photos, photos behind the geometry) and by content (hash of pixels and camera)."""
+    By name (fitted photos, photos behind the geometry) and by content (hash of pixels, camera and perhaps masks)."""
     provenance = scene.provenance
     hashes = provenance.get("photos") or {}
     used = {*scene.names, *hashes, *(provenance.get("geometry_from") or ())}
     leaked = sorted(used & set(split.test))
     if not leaked and hashes:
         contents = set(hashes.values())
-        leaked = sorted(name for name, digest in input_hashes(test).items() if digest in contents)
+        both = [*input_hashes(test).items(), *input_hashes(replace(test, object=None)).items()]
+        leaked = sorted({name for name, digest in both if digest in contents})
     if leaked:
         raise InputError(
             f"this scene was built with {len(leaked)} of its own {len(split.test)} test photos ({leaked[:3]} first), "

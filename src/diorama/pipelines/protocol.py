@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,10 @@ def fit(
     request: FitRequest,
     say: Callable[[str], None],
 ) -> None:
-    """Make sure that the scene of one fit stands at `place`; InputError if another one does."""
+    """Make sure that the scene of one fit stands at `place`; InputError if another one does.
+
+    Photos are fitted whole, as the published methods do: object masks enter the measuring only."""
+    views = replace(views, object=None)
     train = views[views.index_of(make_split(views, protocol.split, count).train)]
     if (place / "scene.json").is_file():
         refuse_other(place, request, seed, train)
@@ -290,7 +293,7 @@ def results_text(protocol: Protocol, rows: Sequence[Row], notes: Sequence[str], 
 def heading(protocol: Protocol, rows: Sequence[Row], request: FitRequest) -> str:
     """One line: what was run, and with which backbone it was measured."""
     length = f"{request.steps} steps" if request.steps else request.budget or "the preset's own length"
-    masks = f"; masked columns: {protocol.masks}" if protocol.masks else ""
+    masks = f"; photos fitted whole, masked columns: {protocol.masks}" if protocol.masks else ""
     nets = [name for name in ("vgg16", "alexnet") if any(f"lpips_{name}" in row.mean for row in rows)]
     backbone = f"LPIPS net: {', '.join(nets) or 'none, so LPIPS and Average were not measured'}"
     return f"protocol {protocol.name}: method {request.method}, preset {request.preset}, {length}; {backbone}{masks}"
