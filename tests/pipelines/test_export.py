@@ -148,8 +148,13 @@ def test_nothing_floats_between_the_ball_and_the_floor(plain):
     blurred = replace(seen, depth=torch.nn.functional.avg_pool2d(seen.depth[:, None], 3, 1, 1)[:, 0])
     cloud = surface_points(blurred, plain.cameras, PointConfig())
     everything = surface_points(blurred, plain.cameras, PointConfig(jump=1e9))
-    far = (surface_error(plain, everything.points) > 0.1).float().mean()
-    assert (surface_error(plain, cloud.points) > 0.1).float().mean() < 0.2 * far
+
+    def floating(points):
+        near = points[points.norm(dim=-1) < 3]
+        return float((surface_error(plain, near) > 0.05).float().mean())
+
+    assert floating(everything.points) > 0.01
+    assert floating(cloud.points) < 0.2 * floating(everything.points)
 
 
 def test_rendered_views_are_a_data_set_that_our_own_reader_opens(scene, tmp_path):
@@ -164,7 +169,7 @@ def test_rendered_views_are_a_data_set_that_our_own_reader_opens(scene, tmp_path
     assert views.depth is not None
     known = (views.depth > 0) & (truth.depth < 50 * scene.scale)
     assert known.float().mean() > 0.7
-    assert ((views.depth - truth.depth).abs()[known] < 2e-3 * scene.scale).all()
+    assert ((views.depth - truth.depth).abs()[known] < 1.01e-3 * scene.scale).all()
 
 
 def test_y_up_turns_the_glb_alone(plain, tmp_path):

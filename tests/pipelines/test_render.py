@@ -38,12 +38,12 @@ def pixels(path):
 def test_every_path_becomes_a_film(scene, tmp_path, capsys, name):
     import av
 
-    assert verb.command(options(tmp_path, "film.mp4", path=name, seconds=0.5, fps=12.0, width=31)) == 0
+    assert verb.command(options(tmp_path, "film.mp4", path=name, seconds=0.5, fps=12.0, width=95)) == 0
     with av.open(str(tmp_path / "film.mp4")) as film:
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert len(frames) == 6
-    assert frames[0].shape == (24, 32, 3)  # 31 x 23, made even
-    wanted = exact_rendering(camera_path(scene, name, 6, (32, 24))[2:3]).colour[0].permute(1, 2, 0).numpy()
+    assert frames[0].shape == (72, 96, 3)  # 95 x 71, made even
+    wanted = exact_rendering(camera_path(scene, name, 6, (96, 72))[2:3]).colour[0].permute(1, 2, 0).numpy()
     assert np.abs(frames[2] / 255 - wanted).mean() < 0.05
     assert "6 frames" in capsys.readouterr().out
 

@@ -30,7 +30,7 @@ def depth_scale(deepest: float, units: str) -> float:
 def write_depth_note(path: Path, *, scale: float, units: str, frame: str) -> None:
     """The JSON beside depth images that says what their numbers mean."""
     note = {
-        "depth = scale * value": f"planar (along the optical axis); 0: nothing there, or deeper than {scale * DEEPEST:g}",
+        "depth = scale * value": f"along the optical axis; 0: nothing there, or deeper than {scale * DEEPEST:g}",
         "scale": scale,
         "units": units,
         "frame": frame,

@@ -56,25 +56,21 @@ def surface_points(rendering: Rendering, cameras: Cameras, config: PointConfig) 
 def believable(
     depth: Float[Tensor, "view h w"], opacity: Float[Tensor, "view h w"], config: PointConfig
 ) -> Bool[Tensor, "view h w"]:
-    """Pixels with a surface: opaque, with depth, away from depth jumps and from the image border (one pixel)."""
+    """Pixels with a surface: opaque, with depth, away from depth jumps and from the image border (one pixel).
+
+    A plane seen at any angle changes its inverse depth linearly over the image, so second differences of inverse depth
+    are jumps; a rendered jump is some pixels wide, so its neighbours go with it.
+    """
     keep = (opacity >= config.opacity) & (depth > 0) & torch.isfinite(depth)
     if min(depth.shape[1:]) < 3:
         return torch.zeros_like(keep)
-    inside = torch.zeros_like(keep)
-    inside[:, 1:-1, 1:-1] = True
-    centre = depth[:, 1:-1, 1:-1]
-    # a plane seen at an angle changes its inverse depth linearly over the image: its second difference is a jump
     inverse = 1 / depth.clamp(min=torch.finfo(depth.dtype).tiny)
-    for axis in (1, 2):
-        before, after = (
-            inverse.narrow(axis, 0, inverse.shape[axis] - 2),
-            inverse.narrow(axis, 2, inverse.shape[axis] - 2),
-        )
-        other = 3 - axis
-        before = before.narrow(other, 1, before.shape[other] - 2)
-        after = after.narrow(other, 1, after.shape[other] - 2)
-        bend = (0.5 * (before + after) * centre - 1).abs()
-        inside[:, 1:-1, 1:-1] &= bend < config.jump
+    middle = inverse[:, 1:-1, 1:-1]
+    across = 0.5 * (inverse[:, 1:-1, 2:] + inverse[:, 1:-1, :-2]) / middle - 1
+    down = 0.5 * (inverse[:, 2:, 1:-1] + inverse[:, :-2, 1:-1]) / middle - 1
+    bend = torch.maximum(across.abs(), down.abs()).nan_to_num(nan=torch.inf)
+    inside = torch.zeros_like(keep)
+    inside[:, 1:-1, 1:-1] = torch.nn.functional.max_pool2d(bend[:, None], 3, 1, 1)[:, 0] < config.jump
     return keep & inside
 
 

@@ -96,7 +96,7 @@ def one_by_one(render: RenderFn, cameras: Cameras, tick: Tick | None = None) -> 
             tick()
 
 
-def deepest(render: RenderFn, cameras: Cameras, *, looks: int = 24, reach: float = 50.0) -> float:
+def deepest(render: RenderFn, cameras: Cameras, *, looks: int = 24, reach: float = 20.0) -> float:
     """The depth (user units) that depth images must hold: from small pictures of some of the cameras.
 
     The deepest opaque surface and a quarter more, for what small pictures miss; but at most `reach` times the median
@@ -175,7 +175,8 @@ def command(options: Options) -> int:
     if scale is not None:
         unit = "units" if scene.frame.units == "arbitrary" else scene.frame.units
         print(
-            f"{options.output / 'depth'}: depth in {unit} = {scale:g} * value (also in depth.json); 0: nothing there, or too far"
+            f"{options.output / 'depth'}: depth in {unit} = {scale:g} * value, as depth.json says; "
+            "0: nothing there, or too far"
         )
     return 0
 
