@@ -86,11 +86,11 @@ def test_ctrl_c_keeps_the_work(views, tmp_path):
 def test_other_arguments_do_not_resume_and_say_the_difference(views, tmp_path):
     with pytest.raises(StoppedError):
         reconstruct(views, preset=TINY, steps=12, output=tmp_path / "scene", callback=stop_at(2))
-    with pytest.raises(InputError, match="steps was 12, now 13"):
+    with pytest.raises(InputError, match="steps_asked was 12, now 13"):
         reconstruct(views, preset=TINY, steps=13, output=tmp_path / "scene")
     brighter = replace(views, images=views.images.clone())
     brighter.images[1] *= 0.5
-    with pytest.raises(InputError, match=r"photos of 1 photos \(b\)"):
+    with pytest.raises(InputError, match=r"inputs of 1 photos \(b\)"):
         reconstruct(brighter, preset=TINY, steps=12, output=tmp_path / "scene")
     reconstruct(views, preset=TINY, steps=3, output=tmp_path / "scene", force=True)
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diorama.rendering.sampling import sphere_exit, stratified_edges, to_distance, to_fraction
+from diorama.rendering.sampling import sphere_crossing, stratified_edges, to_distance, to_fraction
 
 SPACINGS = ["linear", "inverse", "mixed"]
 
@@ -42,7 +42,9 @@ def test_stratified_edges_stay_in_order_and_repeat_without_a_generator(rng):
     assert torch.equal(*(stratified_edges(4, 10, None, torch.device("cpu")) for _ in range(2)))
 
 
-def test_sphere_exit_of_known_rays():
-    origins = torch.tensor([[0.0, 0, 0], [0.5, 0, 0], [0.0, 3, 0], [0.0, 0, -3]])
-    directions = torch.tensor([[0.0, 0, 1], [1.0, 0, 0], [1.0, 0, 0], [0.0, 0, 1]])
-    torch.testing.assert_close(sphere_exit(origins, directions, 1.0), torch.tensor([1.0, 0.5, 0.0, 4.0]))
+def test_a_ball_is_entered_and_left_where_geometry_says():
+    origins = torch.tensor([[0.0, 0, 0], [0.5, 0, 0], [0.0, 3, 0], [0.0, 0, -3], [0.0, 0, 3]])
+    directions = torch.tensor([[0.0, 0, 1], [1.0, 0, 0], [1.0, 0, 0], [0.0, 0, 1], [0.0, 0, 1]])
+    enters, leaves = sphere_crossing(origins, directions, 1.0)
+    torch.testing.assert_close(enters, torch.tensor([0.0, 0.0, 0.0, 2.0, 0.0]))
+    torch.testing.assert_close(leaves, torch.tensor([1.0, 0.5, 0.0, 4.0, 0.0]))

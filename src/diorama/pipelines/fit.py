@@ -15,7 +15,7 @@ from diorama.data.pixels import PixelPool
 from diorama.data.scale import SceneScale, scene_scale
 from diorama.data.structure_from_motion import triangulate
 from diorama.data.views import Views
-from diorama.errors import MissingExtraError, ViewsError
+from diorama.errors import MemoryLimitError, MissingExtraError, ViewsError
 from diorama.fields.hashgrid import HashField
 from diorama.pipelines.presets import FitPreset, PresetName, choose_preset
 from diorama.priors.photometric import exposure_spread
@@ -97,8 +97,14 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan_fit(train: Views, geometry: Geometry, preset: PresetName | FitPreset, *, given_poses: bool = True) -> Plan:
-    """Normalise the photos and choose preset, space and spacing by the shape of the capture."""
+def plan_fit(
+    train: Views, geometry: Geometry, preset: PresetName | FitPreset, *, pose_error: float | None = None
+) -> Plan:
+    """Normalise the photos and choose preset, space and spacing by the shape of the capture.
+
+    pose_error: mean reprojection error in pixels of poses found by structure from motion; None for given poses, which
+    are never moved. Found poses are refined if they are off by more than a pixel or there are ten photos or more.
+    """
     if train.cameras is None:
         raise ViewsError("photos without cameras cannot be fitted. Run `diorama pose PHOTOS -o POSED` first.")
     shape = capture_shape(train.cameras)
@@ -116,7 +122,8 @@ def plan_fit(train: Views, geometry: Geometry, preset: PresetName | FitPreset, *
     radius = chosen.field.radius
     if bounded:
         far = float((geometry.scale.far * scale).median())
-        radius = max(radius, 1.05 * float(cameras.origins.norm(dim=-1).max()), far - reach if masked else far)
+        outermost = 1.05 * float(cameras.origins.norm(dim=-1).max())
+        radius = 0.6 * reach if masked else max(radius, outermost, far)
     else:
         radius = max(reach, median)
     notes = [
@@ -126,9 +133,11 @@ def plan_fit(train: Views, geometry: Geometry, preset: PresetName | FitPreset, *
            if not bounded else "grey background"),
     ]  # fmt: skip
     settled = settle(chosen, shape, bounded, masked, radius, median, near)
-    if not given_poses and len(train) >= 10:
+    if pose_error is not None and (pose_error > 1.0 or len(train) >= 10):
         settled = replace(settled, fit=replace(settled.fit, pose_after=0.3))
-        notes.append("poses are refined after 30 % of the steps: they were found by structure from motion")
+        notes.append(
+            f"poses are refined after 30 % of the steps: they were found, with an error of {pose_error:.2f} px"
+        )
     if len(train) >= 6:
         usable = torch.ones_like(train.images[:, 0]) if train.ignore is None else (~train.ignore).float()
         spread = exposure_spread(train.images, usable)
@@ -188,6 +197,33 @@ def settle(
     )
     background: Background = "random" if masked else "none"
     return replace(preset, field=field, fit=replace(preset.fit, sampling=sampling, background=background))
+
+
+def within_memory(plan: Plan, limit: int) -> Plan:
+    """The plan with as many rays a step as fit into `limit` bytes: field, optimiser, photos and samples together.
+
+    Raises MemoryLimitError where even 64 rays do not fit. The estimate counts floats that autograd keeps.
+    """
+    field, sampling = plan.preset.field, plan.preset.fit.sampling
+    grids = [field.grid] + ([field.proposal] if field.proposal is not None else [])
+    entries = sum(grid.layout().entries * grid.features for grid in grids)
+    fixed = 4 * (4 * entries + plan.views.images.numel()) + (400 << 20)
+    samples = sampling.fine + (sampling.coarse if sampling.union else 0)
+    wide = 6 * field.grid.levels * field.grid.features + 4 * field.hidden + 6 * field.colour_hidden
+    per_ray = 4 * (sampling.coarse * 120 + samples * wide)
+    rays = plan.preset.fit.rays
+    while fixed + rays * per_ray > limit and rays > 64:
+        rays //= 2
+    if fixed + rays * per_ray > limit:
+        raise MemoryLimitError(
+            f"about {(fixed + rays * per_ray) / 2**30:.1f} GB are needed, {limit / 2**30:.1f} GB were allowed. "
+            "Allow more with --max-memory, or use smaller photos (--max-side 320) or fewer (--views)."
+        )
+    if rays == plan.preset.fit.rays:
+        return plan
+    note = f"{rays} rays a step instead of {plan.preset.fit.rays}, to stay within {limit / 2**30:.1f} GB"
+    preset = replace(plan.preset, fit=replace(plan.preset.fit, rays=rays))
+    return replace(plan, preset=preset, notes=(*plan.notes, note))
 
 
 def build(plan: Plan, steps: int, seed: int, device: str) -> DiffusioNeRF:

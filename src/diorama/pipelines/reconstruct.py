@@ -24,9 +24,10 @@ from diorama.pipelines.fit import (
     measure_geometry,
     plan_fit,
     seconds_per_step,
+    within_memory,
 )
-from diorama.pipelines.presets import FitPreset, PresetName
-from diorama.pipelines.quantities import parse_seconds
+from diorama.pipelines.presets import FEW_PHOTOS, FitPreset, PresetName
+from diorama.pipelines.quantities import parse_bytes, parse_seconds
 from diorama.pipelines.workspace import Workspace, input_hashes
 from diorama.scenes.config import to_json
 from diorama.scenes.scene import Scene
@@ -93,6 +94,7 @@ def reconstruct(
     budget: str | float | None = None,
     scale: float | None = None,
     masks: Masks = "auto",
+    max_memory: str | int | None = None,
     output: Path | str | None = None,
     force: bool = False,
     notes: dict[str, Any] | None = None,
@@ -110,37 +112,37 @@ def reconstruct(
     device = choose_device(device)
     if len(views) == 0:
         raise ViewsError("there are no photos to reconstruct from.")
-    views, found = with_cameras(views, seed, say)
+    asked: dict[str, Any] = {
+        "method": method, "preset_asked": preset if isinstance(preset, str) else to_json(preset), "seed": seed,
+        "device": device, "masks": masks, "split_asked": str(split), "views_asked": count, "steps_asked": steps,
+        "budget": budget, "max_memory": max_memory, "scale": scale, "version": diorama.__version__,
+    }  # fmt: skip
+    work = None
+    if output is not None:
+        work = Workspace.beside(Path(output), asked | {"inputs": input_hashes(views)}, force=force)
+    views, pose_error = with_cameras(views, seed, say, work)
     views = with_masks_used(views, masks, say)
     chosen = make_split(views, split, count)
     train, test = views[views.index_of(chosen.train)], views[views.index_of(chosen.test)]
     say(f"split: {chosen.source}; {len(train)} photos to learn from, {len(test)} held out ({chosen.digest[:12]})")
-    request = {
-        "method": method, "preset": preset if isinstance(preset, str) else to_json(preset), "seed": seed,
-        "device": device, "masks": masks, "split": chosen.to_dict(), "steps": steps, "budget": budget, "scale": scale,
-        "photos": input_hashes(train), "version": diorama.__version__,
-    }  # fmt: skip
-    work = None if output is None else Workspace.beside(Path(output), request, force=force)
-    geometry = None if work is None else work.geometry()
-    if geometry is None:
-        wants_stereo = preset == "few" or (preset == "auto" and _few(train)) or getattr(preset, "stereo", False)
-        geometry = measure_geometry(train, stereo=bool(wants_stereo), scale=scale)
-        if work is not None:
-            work.save_geometry(geometry)
-    plan = plan_fit(train, geometry, preset, given_poses=not found)
-    say(f"method: baseline, preset {plan.preset_name}: " + why(preset, train))
+    geometry = measured(train, preset, scale, work)
+    plan = plan_fit(train, geometry, preset, pose_error=pose_error)
+    if max_memory is not None:
+        plan = within_memory(plan, parse_bytes(max_memory))
+    say(f"method: baseline, preset {plan.preset_name}: {why(preset, train)}")
     for note in (*geometry.notes, *plan.notes):
         say(note)
     total = settle_steps(plan, steps, budget, started, seed, device, work)
     say(f"{total} steps on {device}")
-    fit = FitRun(plan, geometry, train, test, held_out(test, plan), work, callback, seed, device)
-    provenance = request | (notes or {}) | {
-        "method": "baseline", "preset_asked": request["preset"], "preset": plan.preset_name,
-        "config": to_json(plan.preset), "shape": plan.shape, "notes": [*geometry.notes, *plan.notes],
+    provenance = asked | (notes or {}) | {
+        "method": "baseline", "preset": plan.preset_name, "config": to_json(plan.preset), "shape": plan.shape,
+        "notes": [*geometry.notes, *plan.notes], "split": chosen.to_dict(), "photos": input_hashes(train),
         "units": views.frame.units, "scale_source": geometry.scale.source, "steps": total,
-        "poses": "structure from motion" if found else "given", "geometry_from": list(train.names),
+        "poses": "given" if pose_error is None else "structure from motion", "pose_error": pose_error,
+        "geometry_from": list(train.names),
         "versions": {"diorama": diorama.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
+    fit = FitRun(plan, geometry, train, test, held_out(test, plan), work, callback, seed, device)
     scene = fit.to_the_end(total, provenance)
     if output is not None and work is not None:
         save_scene(scene, output, force=force)
@@ -148,10 +150,16 @@ def reconstruct(
     return scene
 
 
-def _few(train: Views) -> bool:
-    from diorama.pipelines.presets import FEW_PHOTOS
-
-    return len(train) <= FEW_PHOTOS
+def measured(train: Views, preset: PresetName | FitPreset, scale: float | None, work: Workspace | None) -> Geometry:
+    """The geometry of the training photos: as measured before an interruption, or measured now and kept."""
+    geometry = None if work is None else work.geometry()
+    if geometry is None:
+        few = preset == "few" or (preset == "auto" and len(train) <= FEW_PHOTOS)
+        stereo = preset.stereo if isinstance(preset, FitPreset) else few
+        geometry = measure_geometry(train, stereo=stereo, scale=scale)
+        if work is not None:
+            work.save_geometry(geometry)
+    return geometry
 
 
 def why(preset: PresetName | FitPreset, train: Views) -> str:
@@ -177,16 +185,20 @@ def with_masks_used(views: Views, masks: Masks, say: Say) -> Views:
     return replace(views, object=None)
 
 
-def with_cameras(views: Views, seed: int, say: Say) -> tuple[Views, bool]:
-    """The views, posed by structure from motion if they had no cameras, and whether they had none."""
+def with_cameras(views: Views, seed: int, say: Say, work: Workspace | None) -> tuple[Views, float | None]:
+    """The views, posed by structure from motion if they had no cameras, and then its mean error in pixels."""
     if views.cameras is not None:
-        return views, False
+        return views, None
     from diorama.data.structure_from_motion import PoseOptions, find_poses
 
+    if work is not None and (found := work.poses(views)) is not None:
+        return found
     say(f"{len(views)} photos without cameras: their poses are looked for (structure from motion)")
     posed, report = find_poses(views, options=PoseOptions(seed=seed))
     say(str(report))
-    return posed, True
+    if work is not None:
+        work.save_poses(posed, report.error)
+    return posed, report.error
 
 
 def settle_steps(
@@ -290,6 +302,8 @@ class Options:
     """How long the fit may take: 90s, 5m, 1h."""
     steps: int | None = None
     """Number of steps, instead of a budget."""
+    max_memory: str | None = None
+    """Upper limit of memory, as 4GB; fewer rays a step are taken where it does not suffice."""
     seed: int = 0
     max_side: int = 640
     """Photos are downscaled to this long side, in pixels."""
@@ -369,6 +383,7 @@ def command(options: Options) -> int:
     scene = reconstruct(
         views, method=options.method, preset=options.preset, seed=options.seed, device=options.device, callback=show,
         split=options.split, count=options.views, steps=options.steps, budget=options.budget, scale=options.scale,
+        max_memory=options.max_memory,
         masks="object" if options.object_masks is not None else options.masks,
         output=options.output, force=options.force, notes=notes, say=print,
     )  # fmt: skip

@@ -4,19 +4,20 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from diorama.cameras.pinhole import Cameras
 from diorama.data.scale import SceneScale
 from diorama.data.tensors import load_tensors, save_tensors
-from diorama.data.views import Views
+from diorama.data.views import Frame, Views
 from diorama.errors import InputError, OutputError
 from diorama.pipelines.fit import Geometry
-from diorama.scenes.storage import check_free
+from diorama.scenes.storage import camera_tensors, check_free
 from diorama.systems.diffusionerf import DiffusioNeRF
 from diorama.training.checkpoint import pack, unpack
 
@@ -81,6 +82,29 @@ class Workspace:
                 f"{work.folder} cannot be written ({error.strerror or error}). Choose another place with -o."
             ) from error
         return work
+
+    def poses(self, views: Views) -> tuple[Views, float] | None:
+        """The views with the poses found before, and their error; None when none were."""
+        file = self.folder / "poses.safetensors"
+        if not file.is_file():
+            return None
+        tensors, meta = load_tensors(file)
+        points = tensors.pop("points")
+        posed = views[views.index_of(meta["names"])]
+        cameras = Cameras(lens=meta["lens"], **tensors)
+        frame = Frame(meta["frame"], meta["units"])
+        skipped = tuple(meta["skipped"])
+        return replace(posed, cameras=cameras, points=points, frame=frame, skipped=skipped), meta["error"]
+
+    def save_poses(self, views: Views, error: float) -> None:
+        """Keep poses that were found."""
+        assert views.cameras is not None
+        points = torch.zeros(0, 3) if views.points is None else views.points
+        meta = {
+            "names": list(views.names), "lens": views.cameras.lens, "frame": views.frame.name,
+            "units": views.frame.units, "skipped": list(views.skipped), "error": error,
+        }  # fmt: skip
+        save_tensors(self.folder / "poses.safetensors", camera_tensors(views.cameras) | {"points": points}, meta)
 
     def geometry(self) -> Geometry | None:
         """Measured before, or None."""

@@ -71,16 +71,18 @@ def stratified_edges(
     return torch.cat([edges[:, :1], edges[:, 1:-1] + shift, edges[:, -1:]], dim=-1)
 
 
-def sphere_exit(
+def sphere_crossing(
     origins: Float[Tensor, "ray xyz=3"], directions: Float[Tensor, "ray xyz=3"], radius: float
-) -> Float[Tensor, "ray"]:
-    """Distance at which a ray leaves the ball around the origin; 0 for a ray that starts outside and misses it.
+) -> tuple[Float[Tensor, "ray"], Float[Tensor, "ray"]]:
+    """Distances at which a ray enters and leaves the ball around the origin; both 0 for a ray that misses it.
 
-    Source: spec of DiffusioNeRF, section 4: far is the exit of the sphere of radius B.
+    Never negative: a ray that starts inside enters at 0. Source: spec of DiffusioNeRF, section 4 (far is the exit).
     """
     middle = -(origins * directions).sum(-1)
     inside = radius**2 - (origins.square().sum(-1) - middle.square())
-    return (middle + inside.clamp_min(0.0).sqrt()).clamp_min(0.0) * (inside > 0)
+    half = inside.clamp_min(0.0).sqrt()
+    hits = inside > 0
+    return (middle - half).clamp_min(0.0) * hits, (middle + half).clamp_min(0.0) * hits
 
 
 def ray_limits(
@@ -90,4 +92,6 @@ def ray_limits(
     start = torch.full_like(rays.cosine, near)
     if sphere is None:
         return start, torch.full_like(start, far)
-    return start, torch.maximum(sphere_exit(rays.origins.detach(), rays.directions.detach(), sphere), start + 1e-3)
+    enters, leaves = sphere_crossing(rays.origins.detach(), rays.directions.detach(), sphere)
+    start = torch.maximum(start, enters)
+    return start, torch.maximum(leaves, start + 1e-3)
