@@ -63,7 +63,7 @@ def test_poses_are_found_up_to_a_similarity_and_again_the_same(textured, capfd):
     centre, rotation = centre_and_rotation_error(posed.cameras, textured.cameras)
     assert report.placed == textured.names
     assert centre < 0.02
-    assert rotation < 1.0
+    assert rotation < 0.5
     assert {"features", "matching", "placing"} <= set(stages)
     assert posed.points is not None
     assert posed.frame.units == "arbitrary"
@@ -102,16 +102,22 @@ def test_photos_that_share_nothing_end_with_advice(count):
 
 @pytest.mark.slow
 @pytest.mark.colmap
-def test_fountain_poses_meet_the_laser_scan(photos):
+@pytest.mark.parametrize(("intrinsics", "limit"), [(False, 0.75), (True, 0.2)])
+def test_fountain_poses_meet_the_laser_scan(photos, intrinsics, limit):
+    """Measured 0.51 degrees from bare photos, 0.10 with known intrinsics.
+
+    The difference is the principal point: the true one lies (3.2, 3.6) pixels off the middle, where bare photos put it,
+    and that alone turns every camera by about half a degree (0.56 with the true focal length and a centre in the middle).
+    """
     from diorama.data.open import open_views
 
     truth = open_views(photos("strecha_fountain_P11"))
-    posed, report = find_poses(bare(truth))
+    posed, report = find_poses(bare(truth), intrinsics=truth.cameras if intrinsics else None)
     centre, rotation = centre_and_rotation_error(posed.cameras, truth.cameras)
     print(report, f"centre {centre:.5f} of the span, rotation {rotation:.3f} degrees")
     assert len(report.placed) == 11
     assert centre < 0.01
-    assert rotation < 1.0
+    assert rotation < limit
 
 
 @pytest.mark.slow

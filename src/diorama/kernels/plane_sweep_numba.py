@@ -1,6 +1,7 @@
 """The Numba twin of `plane_sweep.sweep_scores`: one warp per plane and neighbour, window sums by running totals."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,8 +30,8 @@ def sweep_scores_numba(
     scores = np.full((len(inverse_depths), *reference.shape), -1.0, np.float32)
     if len(sources) == 0 or reference.numel() == 0:
         return torch.from_numpy(scores).to(reference.dtype)
-    photo = plain(reference), np.ascontiguousarray(valid.numpy()), plain(directions)
-    neighbours = (
+    photo: tuple[Any, ...] = plain(reference), np.ascontiguousarray(valid.numpy()), plain(directions)
+    neighbours: tuple[Any, ...] = (
         plain(sources.images),
         np.ascontiguousarray(sources.valid.numpy()),
         plain(sources.rotation),
@@ -42,7 +43,10 @@ def sweep_scores_numba(
     threads = max(1, min(torch.get_num_threads(), len(planes)))
     parts = [slice(start, None, threads) for start in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
-        work = [pool.submit(_sweep, *photo, *neighbours, planes[part], radius, top, scores[part]) for part in parts]
+        work = [
+            pool.submit(lambda part=part: _sweep(*photo, *neighbours, planes[part], radius, top, scores[part]))
+            for part in parts
+        ]
         for done in work:
             done.result()
     return torch.from_numpy(scores).to(reference.dtype)
