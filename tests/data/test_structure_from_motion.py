@@ -104,10 +104,10 @@ def test_photos_that_share_nothing_end_with_advice(count):
 @pytest.mark.colmap
 @pytest.mark.parametrize(("intrinsics", "limit"), [(False, 0.75), (True, 0.2)])
 def test_fountain_poses_meet_the_laser_scan(photos, intrinsics, limit):
-    """Measured 0.51 degrees from bare photos, 0.10 with known intrinsics.
+    """Measured 0.51 degrees from bare photos, 0.11 with known intrinsics.
 
-    The difference is the principal point: the true one lies (3.2, 3.6) pixels off the middle, where bare photos put it,
-    and that alone turns every camera by about half a degree (0.56 with the true focal length and a centre in the middle).
+    The difference is the principal point: the true one lies (3.2, 3.6) pixels off the middle, where bare photos put
+    it, and that alone turns every camera by about half a degree.
     """
     from diorama.data.open import open_views
 

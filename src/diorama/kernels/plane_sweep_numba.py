@@ -42,13 +42,12 @@ def sweep_scores_numba(
     planes, top = plain(inverse_depths), min(best, len(sources))
     threads = max(1, min(torch.get_num_threads(), len(planes)))
     parts = [slice(start, None, threads) for start in range(threads)]
+
+    def fill(part: slice) -> None:
+        _sweep(*photo, *neighbours, planes[part], radius, top, scores[part])
+
     with ThreadPoolExecutor(threads) as pool:
-        work = [
-            pool.submit(lambda part=part: _sweep(*photo, *neighbours, planes[part], radius, top, scores[part]))
-            for part in parts
-        ]
-        for done in work:
-            done.result()
+        list(pool.map(fill, parts))
     return torch.from_numpy(scores).to(reference.dtype)
 
 
