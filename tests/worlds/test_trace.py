@@ -3,8 +3,8 @@
 import math
 
 import torch
-from diorama.cameras.rays import camera_rays
 
+from diorama.cameras.rays import camera_rays
 from diorama.worlds.builtin import FOCUS, cameras_around, table_top
 from diorama.worlds.shapes import Ball, Block, Placement
 from diorama.worlds.textures import Checker
