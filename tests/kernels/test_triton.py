@@ -1,10 +1,12 @@
-"""The Triton twins against the references: interpreted on the CPU (marker `triton`), compiled on CUDA (marker `gpu`).
+"""The Triton twins against the references: interpreted on the CPU (marker `triton`), run on CUDA (marker `gpu`).
 
 Interpreted: TRITON_INTERPRET=1 python -m pytest -o addopts= -m triton tests/kernels, in a process of its own.
 """
 
 import importlib.util
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -102,6 +104,32 @@ def test_resampling_runs_where_its_tensors_are(device):
     torch.testing.assert_close(drawn, edges.contiguous())
     outer_bound(drawn, torch.ones(3, 8, device=device), edges, weights).sum().backward()
     assert weights.grad is not None
+
+
+@pytest.mark.triton
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs the extra `kernels`")
+def test_the_kernels_compile_for_a_cuda_device_though_none_is_here():
+    code = """
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from diorama.kernels import compositing_triton, hash_grid_triton
+
+def check(kernel, **constants):
+    kinds = {"grid": "*i32", "count": "i32", "levels": "i32", "bins": "i32", "last_opaque": "i32"}
+    kinds |= dict.fromkeys(constants, "constexpr")
+    signature = {name: kinds.get(name, "*fp32") for name in kernel.arg_names}
+    compile(ASTSource(kernel, signature, constexprs=constants), target=GPUTarget("cuda", 80, 32))
+
+for kernel in (hash_grid_triton._forward, hash_grid_triton._to_table, hash_grid_triton._to_positions):
+    check(kernel, features=2, block=256)
+for kernel in (compositing_triton._weights, compositing_triton._weights_backward):
+    check(kernel, width=64)
+for kernel in (compositing_triton._composite, compositing_triton._composite_backward):
+    check(kernel, least=1e-6, width=64)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 @pytest.mark.gpu
