@@ -10,6 +10,7 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
+from diorama.cameras.pinhole import join_cameras
 from diorama.data.scale import scene_scale
 from diorama.data.splits import Split
 from diorama.data.views import Views
@@ -174,7 +175,7 @@ def open_again(scene: Scene, photos: Path | str | None) -> Views:
 
 
 def in_scene_frame(views: Views, scene: Scene, split: Split) -> Views:
-    """The views, checked to be in the scene's frame; poses that were found anew are aligned to it.
+    """The views with cameras in the scene's frame: their own, checked against the scene's, or those the scene stored.
 
     The training photos' cameras must be the scene's. InputError names the first photo that is missing or has moved."""
     absent = [name for name in (*split.train, *split.test) if name not in views.names]
@@ -184,8 +185,7 @@ def in_scene_frame(views: Views, scene: Scene, split: Split) -> Views:
             "first. Name the folder with all of them with --photos."
         )
     if views.cameras is None:
-        views = with_found_cameras(views, scene, split)
-    assert views.cameras is not None
+        return with_stored_cameras(views, scene, split)
     kept = [name for name in scene.names if name in split.train]
     now = views.cameras[views.index_of(kept)]
     then = scene.cameras[[scene.names.index(name) for name in kept]]
@@ -200,20 +200,12 @@ def in_scene_frame(views: Views, scene: Scene, split: Split) -> Views:
     return views
 
 
-def with_found_cameras(views: Views, scene: Scene, split: Split) -> Views:
-    """Bare photos with the cameras that structure from motion finds, carried into the frame of the scene's cameras."""
-    from diorama.data.structure_from_motion import PoseOptions, find_poses
-
-    known = {name: scene.cameras[index] for index, name in enumerate(scene.names)}
-    options = PoseOptions(seed=int(scene.provenance.get("seed", 0)))
-    found, _ = find_poses(views, options=options, known=known)
-    lost = [name for name in (*split.train, *split.test) if name not in found.names]
-    if lost:
-        raise InputError(
-            f"the poses of {len(lost)} photos ({lost[:3]} first) were not found again. Find them once and for all with "
-            "`diorama pose PHOTOS -o POSED`, and reconstruct from POSED."
-        )
-    return found
+def with_stored_cameras(views: Views, scene: Scene, split: Split) -> Views:
+    """Bare photos with the cameras that were found for them when the scene was made."""
+    if scene.held_out is None:
+        raise InputError("the scene holds no cameras of held-out photos. Reconstruct again with --split every8.")
+    cameras = join_cameras([scene.cameras, scene.held_out])
+    return replace(views[views.index_of((*scene.names, *split.test))], cameras=cameras)
 
 
 def refuse_leakage(scene: Scene, split: Split, test: Views) -> None:
