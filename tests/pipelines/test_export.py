@@ -291,3 +291,19 @@ def test_the_glb_names_frame_and_units(scene, tmp_path):
         "units": scene.frame.units,
         "made by": "diorama",
     }
+
+
+def test_vertices_of_a_soft_field_have_the_colour_that_cameras_see():
+    """Behind x = 0 the field is red fog; the colour just in front of it, which stops no light, does not matter."""
+    from diorama.export.paint import short_ray_colour
+
+    def density(positions):
+        return 3.0 * (positions[:, 0] > 0)
+
+    def colour(points, directions):
+        return torch.where(points[:, :1] > 0, torch.tensor([[0.9, 0.1, 0.1]]), torch.zeros(1, 3)).to(points)
+
+    points = torch.zeros(5, 3, dtype=torch.float64)
+    forwards = torch.tensor([[1.0, 0, 0]], dtype=torch.float64).expand(5, 3)
+    seen = short_ray_colour(points, forwards, density, colour, torch.linspace(-0.1, 0.5, 12, dtype=torch.float64))
+    torch.testing.assert_close(seen, torch.tensor([[0.9, 0.1, 0.1]]).double().expand(5, 3), atol=1e-3, rtol=0)

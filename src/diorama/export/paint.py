@@ -9,9 +9,14 @@ from torch import Tensor
 from diorama.cameras.pinhole import Cameras, in_frustum
 from diorama.errors import InputError
 from diorama.export.mesh import Mesh
+from diorama.types import DensityFn
 
 ColourFn = Callable[[Tensor, Tensor], Tensor]
 """Colour in [0, 1] (n 3) at points (n 3) seen along unit directions (n 3)."""
+
+
+SAMPLES, GROWTH = 12, 1.3
+"""Steps of the short rays that colour vertices, and how each step grows: about 37 times the first in all."""
 
 
 def count_views(points: Float[Tensor, "n xyz=3"], cameras: Cameras, chunk: int = 1 << 18) -> Int[Tensor, "n"]:
@@ -41,23 +46,45 @@ def seen_directions(
     return directions
 
 
-def paint_mesh(mesh: Mesh, colour: ColourFn, cameras: Cameras, chunk: int = 1 << 17) -> Mesh:
+def paint_mesh(
+    mesh: Mesh, density: DensityFn, colour: ColourFn, cameras: Cameras, *, cell: float, chunk: int = 1 << 13
+) -> Mesh:
     """The mesh without what no camera has in its image, in the colours in which the cameras see the rest.
 
-    Raises InputError where no camera sees any of it.
+    A field is soft: what a camera sees is not the colour on the surface but a mean over some way through it. So each
+    vertex gets the colour of a short ray (`SAMPLES` times a growing step, the first half a `cell`) of the camera that
+    faces it best. Raises InputError where no camera sees any of the mesh.
     """
     keep = count_views(mesh.vertices, cameras) > 0
     faces = mesh.faces[keep[mesh.faces].any(-1)]
     if len(faces) == 0:
         raise InputError("no camera sees the surface that was found. Try another --level, or export --kind points.")
     used, renumbered = faces.unique(return_inverse=True)
-    vertices, normals = mesh.vertices[used], mesh.normals[used]
+    vertices, normals = mesh.vertices[used].double(), mesh.normals[used].double()
     directions = seen_directions(vertices, normals, cameras)
-    parts = [
-        colour(points, towards).float().cpu()
+    edges = 0.5 * cell * (GROWTH ** torch.arange(SAMPLES + 1, dtype=torch.float64) - 1) / (GROWTH - 1) - 0.5 * cell
+    colours = [
+        short_ray_colour(points, towards, density, colour, edges)
         for points, towards in zip(vertices.split(chunk), directions.split(chunk), strict=True)
     ]
-    return Mesh(vertices, renumbered.reshape(faces.shape), normals, torch.cat(parts).clamp(0, 1))
+    return Mesh(vertices, renumbered.reshape(faces.shape), normals, torch.cat(colours).float().clamp(0, 1))
+
+
+def short_ray_colour(
+    points: Float[Tensor, "n xyz=3"],
+    directions: Float[Tensor, "n xyz=3"],
+    density: DensityFn,
+    colour: ColourFn,
+    edges: Float[Tensor, "edge"],
+) -> Float[Tensor, "n rgb=3"]:
+    """Mean colour along rays through points, weighted by where light stops; edges are distances from the points."""
+    middle, width = 0.5 * (edges[1:] + edges[:-1]), edges.diff()
+    samples = (points[:, None] + middle[:, None] * directions[:, None]).reshape(-1, 3)
+    along = directions[:, None].expand(-1, len(middle), -1).reshape(-1, 3)
+    optical = density(samples).double().cpu().reshape(len(points), -1).clamp(min=0) * width
+    stopped = torch.exp(optical - optical.cumsum(-1)) * -torch.expm1(-optical)
+    share = (stopped + 1e-9) / (stopped + 1e-9).sum(-1, keepdim=True)
+    return (share[..., None] * colour(samples, along).double().cpu().reshape(*share.shape, 3)).sum(-2)
 
 
 def region_of_interest(

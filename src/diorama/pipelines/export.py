@@ -28,8 +28,8 @@ Kind = Literal["mesh", "points", "views"]
 SUFFIXES: dict[str, Kind] = {".glb": "mesh", ".obj": "mesh", ".ply": "mesh", "": "views"}
 """What a suffix means where no kind is given."""
 
-LOOK = 160
-"""Width in pixels of the pictures that find the surface for a mesh."""
+LOOK_PIXELS, LOOK_VIEWS = 250_000, 24
+"""Pixels in all, and pictures, that find the surface for a mesh."""
 
 
 def scene_points(
@@ -37,22 +37,24 @@ def scene_points(
     render: RenderFn,
     *,
     most: int = 2_000_000,
-    width: int | None = None,
+    views: int | None = None,
     config: PointConfig | None = None,
     tick: Tick | None = None,
 ) -> PointCloud:
-    """Coloured surface points (user frame) of all context photographs, rendered.
+    """Coloured surface points (user frame) of the context photographs, rendered; at most about `most`.
 
-    width: of the pictures; unset: that of the photographs, or less so that there are at most about `most` points.
+    views: of so many photographs, evenly chosen; unset: of all. Pictures are as large as the photographs, or smaller
+    where there would be too many points.
     """
-    sizes = scene.cameras.size.double()
+    count = len(scene.cameras)
+    chosen = torch.linspace(0, count - 1, min(views or count, count)).round().long()
+    cameras = scene.cameras[chosen]
+    sizes = cameras.size.double()
     share = min(1.0, math.sqrt(most / max(1.0, float(sizes.prod(-1).sum()))))
     clouds = []
-    for index in range(len(scene.cameras)):
-        camera = scene.cameras[index : index + 1]
-        full_width, full_height = camera.size[0].tolist()
-        factor = share if width is None else min(1.0, width / full_width)
-        small = camera.resize(max(1, round(full_width * factor)), max(1, round(full_height * factor)))
+    for index in range(len(cameras)):
+        width, height = (max(1, round(side * share)) for side in cameras.size[index].tolist())
+        small = cameras[index : index + 1].resize(width, height)
         seen = next(one_by_one(render, small, tick))
         clouds.append(surface_points(seen, small, config or PointConfig()))
     return join(clouds)
@@ -71,7 +73,7 @@ def scene_mesh(
     box: user frame; unset: around what most photographs show (`export.paint.region_of_interest`), within the scene's
     bounds. Raises InputError where there is no surface.
     """
-    cloud = scene_points(scene, render, width=LOOK, tick=tick)
+    cloud = scene_points(scene, render, most=LOOK_PIXELS, views=LOOK_VIEWS, tick=tick)
     if box is None:
         box = region_of_interest(cloud.points, scene.cameras)
         limits = scene.bounds().to(box)
@@ -82,7 +84,8 @@ def scene_mesh(
     mesh, level = extract_mesh(
         scene.density, box, config, surface=(points[::step].double(), directions[::step].double())
     )
-    return paint_mesh(mesh, scene.colour, scene.cameras), level, box
+    cell = float((box[1] - box[0]).max()) / config.resolution
+    return paint_mesh(mesh, scene.density, scene.colour, scene.cameras, cell=cell), level, box
 
 
 def export_mesh(
@@ -175,7 +178,8 @@ def command(options: Options) -> int:
         raise InputError(f"a resolution of {options.resolution} cells is not possible. Give 4 to 2048.")
     check_free(options.output, force=options.force)
     scene, render = open_scene(options.scene, device=options.device, max_memory=options.max_memory)
-    with progress(len(scene.cameras), kind) as tick:
+    count = min(len(scene.cameras), LOOK_VIEWS) if kind == "mesh" else len(scene.cameras)
+    with progress(count, kind) as tick:
         match kind:
             case "mesh":
                 box = None if options.box is None else torch.tensor(options.box, dtype=torch.float64).reshape(2, 3)
