@@ -133,3 +133,14 @@ def test_torch_finds_nothing_wrong_with_the_operations(twin):
     colour.requires_grad_()
     torch.library.opcheck(torch.ops.diorama.ray_weights.default, (density, edges, False, twin))
     torch.library.opcheck(torch.ops.diorama.composite.default, (density, colour, edges, True, twin))
+
+
+def test_half_precision_densities_are_composited_in_single():
+    density, colour, edges = random_rays(5, 7)
+    density, colour = density.bfloat16().requires_grad_(), colour.bfloat16().requires_grad_()
+    outputs = composite(density, colour, edges)
+    assert all(out.dtype == torch.float32 for out in outputs)
+    sum(out.sum() for out in outputs).backward()
+    assert density.grad is not None
+    assert density.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(outputs[3], ray_weights(density.detach().float(), edges))

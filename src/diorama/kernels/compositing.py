@@ -28,8 +28,10 @@ def ray_weights(
 
     density is per unit of the edges and not negative. With last_opaque the last bin stops all light that is left, of
     whatever density, which then gets no gradient. Finite for empty bins and for densities that stop everything.
+    Computed in float32 at least, whatever autocast made of the density.
     """
-    return _ray_weights(density, edges, last_opaque, choose_twin(density))
+    density = _at_least_single(density)
+    return _ray_weights(density, edges.to(density.dtype), last_opaque, choose_twin(density))
 
 
 def composite(
@@ -46,6 +48,8 @@ def composite(
     is the mean of the bins' midpoints by weight, normalised by opacity; with last_opaque the last bin, whose
     distance means nothing, is left out of it (a ray that stops nowhere else has depth 0). See `ray_weights`.
     """
+    density = _at_least_single(density)
+    colour, edges = colour.to(density.dtype), edges.to(density.dtype)
     rgb, depth, opacity, weights = _composite(density, colour, edges, last_opaque, choose_twin(density))
     if background is not None:
         rgb = rgb + (1.0 - opacity)[:, None] * background
@@ -75,6 +79,10 @@ def composite_reference(
     solid = _solid(weights, last_opaque)
     depth = (solid * _middle(edges)).sum(-1) / solid.sum(-1).clamp_min(EPSILON)
     return (weights[..., None] * colour).sum(-2), depth, weights.sum(-1), weights
+
+
+def _at_least_single(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _alpha_and_transmittance(density: Tensor, edges: Tensor, last_opaque: bool) -> tuple[Tensor, Tensor]:

@@ -102,7 +102,7 @@ def hash_encode(
         )
     if level_weights is not None:
         level_weights = level_weights.to(table)
-    return _encode(positions, table, layout.to_numbers(), level_weights, choose_twin(table))
+    return _encode(positions.to(table.dtype), table, layout.to_numbers(), level_weights, choose_twin(table))
 
 
 def hash_encode_reference(

@@ -138,7 +138,8 @@ def _to_table(blocks, table, resolution, weight, dense, channels, column, gradie
         _shares(fraction, weight, share)
         count = min(BLOCK, stop - first)
         for j in range(BLOCK):
-            i = j % 16 * 16 + j // 16
+            # neighbours along a ray share cells: taken apart, an entry is not read while its last sum is on its way
+            i = j % 16 * (BLOCK // 16) + j // 16
             if i < count:
                 _add_rows(table, index, share, i, gradient, (first + i) * gradient.shape[1] + column, channels)
 
