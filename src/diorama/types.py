@@ -31,14 +31,18 @@ class Rendering:
 class RenderFn(Protocol):
     """Anything that can draw itself from cameras (given in the user's frame)."""
 
-    def __call__(self, cameras: "Cameras") -> Rendering: ...
+    def __call__(self, cameras: "Cameras") -> Rendering:
+        """Colour, planar depth in the cameras' units, and opacity of every camera's whole picture."""
+        ...
 
 
 @runtime_checkable
 class DensityFn(Protocol):
     """Density per world unit at points; used by proposal sampling, occupancy and meshing."""
 
-    def __call__(self, positions: Float[Tensor, "*batch xyz=3"], /) -> Float[Tensor, "*batch"]: ...
+    def __call__(self, positions: Float[Tensor, "*batch xyz=3"], /) -> Float[Tensor, "*batch"]:
+        """Density (not negative) per unit of the positions."""
+        ...
 
 
 @runtime_checkable
@@ -47,4 +51,6 @@ class FieldFn(Protocol):
 
     def __call__(
         self, positions: Float[Tensor, "*batch xyz=3"], directions: Float[Tensor, "*batch xyz=3"]
-    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch rgb=3"]]: ...
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch rgb=3"]]:
+        """Density per unit of the positions, and colour."""
+        ...

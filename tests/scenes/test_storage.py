@@ -124,7 +124,7 @@ def test_a_newer_version_is_refused_with_advice(scene, tmp_path):
     folder = save_scene(scene, tmp_path / "scene")
     card = json.loads((folder / "scene.json").read_text())
     (folder / "scene.json").write_text(json.dumps(card | {"format": 99}))
-    with pytest.raises(InputError, match="format 99.*pip install -U"):
+    with pytest.raises(InputError, match=r"format 99.*pip install -U"):
         load_scene(folder)
 
 
