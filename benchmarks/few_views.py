@@ -11,24 +11,24 @@ decides them (settings, photos, code), so that a run that was stopped goes on; c
 import hashlib
 import json
 import os
-import platform
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 import tyro
 
 import diorama
+from benchmarks.machine import machine
 from diorama.cameras.poses import capture_shape
+from diorama.data.files import write_json
 from diorama.data.open import open_views
 from diorama.data.splits import make_split
 from diorama.data.views import Views
 from diorama.errors import InputError
 from diorama.eval.measure import HeldOut, ViewResult
-from diorama.eval.report import panels, write_json
+from diorama.eval.report import panels
 from diorama.eval.tables import format_value, short_digest, text_table
 from diorama.pipelines.evaluate import evaluate
 from diorama.pipelines.presets import FEW_PARTS, FitPreset, few, laptop, without
@@ -258,25 +258,6 @@ def contact_sheet(options: Options, name: str) -> None:
         sheet.paste(strip, (0, top))
         top += strip.height
     sheet.save(options.work / f"{name}.png")
-
-
-def machine() -> dict[str, Any]:
-    """What kind of machine this is; figures of time mean nothing without it."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "torch": torch.__version__,
-    }
 
 
 def code_digest() -> str:

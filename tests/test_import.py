@@ -80,7 +80,7 @@ def test_the_verb_export_is_not_hidden_by_the_room_export():
     import diorama.export
 
     assert callable(diorama.export)
-    assert diorama.export.__module__ == "diorama.pipelines.verbs"
+    assert diorama.export.__module__ == "diorama.pipelines.export"
 
 
 def test_a_name_that_does_not_exist_is_answered_with_those_that_do():

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from diorama.data.open import open_views
     from diorama.data.views import Views
     from diorama.pipelines.evaluate import evaluate
+    from diorama.pipelines.export import export
     from diorama.pipelines.reconstruct import reconstruct
-    from diorama.pipelines.verbs import export, render
+    from diorama.pipelines.render import render
     from diorama.priors.prior import Prior
     from diorama.scenes.scene import Scene
     from diorama.scenes.storage import load_scene
@@ -45,11 +46,11 @@ _HOMES = {
     "Scene": "diorama.scenes.scene",
     "Views": "diorama.data.views",
     "evaluate": "diorama.pipelines.evaluate",
-    "export": "diorama.pipelines.verbs",
+    "export": "diorama.pipelines.export",
     "load_scene": "diorama.scenes.storage",
     "open_views": "diorama.data.open",
     "reconstruct": "diorama.pipelines.reconstruct",
-    "render": "diorama.pipelines.verbs",
+    "render": "diorama.pipelines.render",
 }
 
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from diorama.cameras.camera_file import read_cameras
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.rotations import quaternion_to_rotation
 from diorama.data.colmap import write_colmap_text
 from diorama.data.images import write_depth_png, write_png
 from diorama.data.open import open_views
-from diorama.data.transforms import read, read_cameras, short_names, write_transforms
+from diorama.data.transforms import read, short_names, write_transforms
 from diorama.data.views import Frame
 from diorama.errors import CameraError, InputError, OutputError, ViewsError
 from tests.data.epipolar import agreement

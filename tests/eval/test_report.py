@@ -3,12 +3,11 @@
 import io
 import json
 
-import pytest
 import torch
 
-from diorama.errors import OutputError
+from diorama.data.files import write_json
 from diorama.eval.measure import Columns, SceneResult, ViewResult, held_out, measured_views
-from diorama.eval.report import disparity, encode_jpeg, heat, html_page, panels, shrink, to_json, write_json, write_text
+from diorama.eval.report import disparity, encode_jpeg, heat, html_page, panels, shrink, to_json
 from diorama.eval.tables import LEGEND, format_value, legend, scene_table, text_table
 from tests.oracles import exact_rendering, exact_views, ring_cameras
 
@@ -55,18 +54,6 @@ def test_json_holds_every_view_and_reads_back(tmp_path):
         "values": {"psnr": 21.5, "lpips": None},
     }
     assert stored["facts"]["split"] == "every8 & more"
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "metrics.json", {"psnr": float("nan")})
-    assert json.loads((tmp_path / "metrics.json").read_text()) == stored
-
-
-def test_a_file_that_cannot_be_written_is_an_output_error_and_leaves_nothing(tmp_path):
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_text(tmp_path / "absent" / "report.html", "x")
-    (tmp_path / "report.html").mkdir()
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_text(tmp_path / "report.html", "x")
-    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_panels_show_photo_render_error_and_both_depths():

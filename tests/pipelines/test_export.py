@@ -8,6 +8,7 @@ import pytest
 import torch
 import trimesh
 
+import diorama
 from diorama.cameras.pinhole import Cameras
 from diorama.data.open import open_views
 from diorama.data.views import Frame
@@ -184,12 +185,12 @@ def test_y_up_turns_the_glb_alone(plain, tmp_path):
 
 
 def test_kinds_follow_the_suffix(tmp_path):
-    assert verb.kind_of(options(tmp_path, "a.glb")) == "mesh"
-    assert verb.kind_of(options(tmp_path, "a.ply")) == "mesh"
-    assert verb.kind_of(options(tmp_path, "a.PLY", kind="points")) == "points"
-    assert verb.kind_of(options(tmp_path, "views")) == "views"
+    assert verb.kind_of(tmp_path / "a.glb") == "mesh"
+    assert verb.kind_of(tmp_path / "a.ply") == "mesh"
+    assert verb.kind_of(tmp_path / "a.PLY", "points") == "points"
+    assert verb.kind_of(tmp_path / "views") == "views"
     with pytest.raises(InputError, match=r"\.stl"):
-        verb.kind_of(options(tmp_path, "a.stl"))
+        verb.kind_of(tmp_path / "a.stl")
 
 
 def test_what_cannot_be_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
@@ -204,6 +205,27 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(tmp_path, monkeypat
     with pytest.raises(OutputError, match="--force"):
         verb.command(options(tmp_path, "old.glb"))
     assert (tmp_path / "old.glb").read_text() == "old"
+
+
+def test_a_scene_in_memory_is_exported_by_the_suffix_or_the_kind(tmp_path):
+    scene = OracleScene(ring_cameras(3, 24, 16))
+    said = []
+    assert diorama.export(scene, tmp_path / "ball.glb", resolution=24, say=said.append).stat().st_size > 0
+    assert diorama.export(scene, str(tmp_path / "ball.ply"), kind="points").stat().st_size > 0
+    assert (diorama.export(scene, tmp_path / "views") / "transforms.json").is_file()
+    assert "triangles" in said[0]
+    with pytest.raises(InputError, match=r"\.glb"):
+        diorama.export(scene, tmp_path / "scene.docx")
+
+
+def test_nothing_is_overwritten_without_force(tmp_path):
+    scene, target = OracleScene(ring_cameras(3, 24, 16)), tmp_path / "ball.ply"
+    target.write_text("mine")
+    with pytest.raises(OutputError):
+        diorama.export(scene, target)
+    assert target.read_text() == "mine"
+    diorama.export(scene, target, kind="points", force=True)
+    assert target.read_bytes().startswith(b"ply")
 
 
 def test_read_only_places_are_said_in_words(plain, tmp_path, monkeypatch):

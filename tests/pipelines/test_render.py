@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from diorama.data.transforms import read_cameras, write_transforms
+import diorama
+from diorama.cameras.camera_file import read_cameras
+from diorama.data.transforms import write_transforms
 from diorama.data.views import Frame
 from diorama.errors import InputError, OutputError
 from diorama.pipelines import render as verb
@@ -116,6 +118,17 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(tmp_path, monkeypat
     (tmp_path / "old.mp4").write_text("old")
     with pytest.raises(OutputError, match="--force"):
         verb.command(options(tmp_path, "old.mp4"))
+
+
+def test_a_scene_in_memory_becomes_a_film_or_frames_by_the_name_of_the_output(tmp_path):
+    scene = OracleScene(ring_cameras(3, 24, 16))
+    film = diorama.render(scene, tmp_path / "tour.mp4", seconds=0.2, fps=20.0)
+    assert film.stat().st_size > 0
+    folder = diorama.render(scene, tmp_path / "frames", cameras=scene.cameras, depth=True)
+    assert [path.name for path in sorted(folder.glob("*.png"))] == ["00000.png", "00001.png", "00002.png"]
+    assert len(list((folder / "depth").glob("*.png"))) == 3
+    with pytest.raises(InputError, match=r"\.mp4"):
+        diorama.render(scene, tmp_path / "scene.gif")
 
 
 def test_a_film_of_several_sizes_is_refused(scene, tmp_path):

@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_nothing_half_and_the_old_scene_whole(scene, tmp_path
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("diorama.scenes.storage.write_transforms", full)
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(OutputError, match="disk is full"):
         save_scene(scene, tmp_path / "scene", force=True)
     assert (tmp_path / "scene" / "scene.json").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["scene"]

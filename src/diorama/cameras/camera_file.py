@@ -1,26 +1,22 @@
-"""Lists of cameras as JSON: `transforms.json` (NeRF, instant-ngp, nerfstudio) and the paths that nerfstudio's viewer
-writes. Only the cameras are read; photos beside them are the business of `diorama.data`."""
+"""Lists of cameras, read from JSON: `transforms.json` (NeRF, instant-ngp, nerfstudio) and the paths that the viewer of
+nerfstudio writes. Only the cameras are read; photos beside them are the business of `diorama.data`."""
 
 import json
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diorama.cameras.convert import from_opengl, to_opengl
+from diorama.cameras.convert import from_opengl
 from diorama.cameras.pinhole import Cameras
-from diorama.errors import CameraError, InputError, OutputError
+from diorama.errors import CameraError, InputError
 
 LARGEST_FILE = 256 << 20
 """Bytes; no list of cameras is longer."""
 
 COEFFICIENTS = ("k1", "k2", "k3", "k4", "p1", "p2")
-
-MODELS = {"opencv": "OPENCV", "fisheye": "OPENCV_FISHEYE", "pinhole": "PINHOLE"}
-"""nerfstudio's names of our lenses."""
 
 
 def read_cameras(path: Path | str) -> tuple[Cameras, tuple[str, ...]]:
@@ -70,32 +66,6 @@ def read_cameras(path: Path | str) -> tuple[Cameras, tuple[str, ...]]:
         return cameras.validate(), tuple(names)
     except CameraError as error:
         raise CameraError(f"{path}: {error}") from error
-
-
-def write_cameras(path: Path | str, cameras: Cameras, names: Sequence[str] | None = None) -> None:
-    """Write a transforms.json (OpenGL axes, intrinsics per frame) that `read_cameras` and nerfstudio read."""
-    path = Path(path)
-    flat = Cameras(
-        to_opengl(cameras.camera_to_world).reshape(-1, 4, 4),
-        cameras.focal.reshape(-1, 2),
-        cameras.centre.reshape(-1, 2),
-        cameras.size.reshape(-1, 2),
-        cameras.distortion.reshape(-1, 6),
-        cameras.lens,
-    )
-    names = [f"frame_{index:05d}" for index in range(len(flat))] if names is None else names
-    frames = []
-    for index, name in enumerate(names):
-        (fl_x, fl_y), (cx, cy), (w, h) = (part[index].tolist() for part in (flat.focal, flat.centre, flat.size))
-        lens = {"fl_x": fl_x, "fl_y": fl_y, "cx": cx, "cy": cy, "w": w, "h": h}
-        bent = dict(zip(COEFFICIENTS, flat.distortion[index].tolist(), strict=True)) if flat.lens != "pinhole" else {}
-        frames.append({"file_path": name, **lens, **bent, "transform_matrix": flat.camera_to_world[index].tolist()})
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(json.dumps({"camera_model": MODELS[flat.lens], "frames": frames}, indent=1), "utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}). Choose a folder you may write to.") from error
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -11,8 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diorama.cameras.camera_file import read_cameras as read_cameras
-from diorama.cameras.camera_file import write_cameras as write_cameras
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import capture_shape, gaze, look_at, mean_up
 from diorama.cameras.rotations import axis_rotation, rotation_to_quaternion, shortest_arcs, slerp

@@ -1,7 +1,6 @@
 """Tensors and a little JSON in one safetensors file, replaced atomically; nothing is pickled."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from diorama.data.files import whole_file
 from diorama.errors import InputError, OutputError
 
 
@@ -19,14 +19,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
 
     Raises OutputError when the disk is full or the folder cannot be written.
     """
-    partial = path.with_name(path.name + ".part")
+    flat = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        flat = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-        save_file(flat, partial, metadata={"meta": json.dumps(dict(meta))})
-        os.replace(partial, path)
+        with whole_file(path, force=True) as partial:
+            save_file(flat, partial, metadata={"meta": json.dumps(dict(meta))})
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(
             f"{path} could not be written ({error}). The last whole file is kept; free some space or choose another "
             "place with -o, then run the same command again."

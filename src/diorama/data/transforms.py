@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from diorama.cameras.camera_file import read_cameras as read_cameras
 from diorama.cameras.convert import from_opengl, to_opengl
 from diorama.cameras.pinhole import Cameras, Lens
 from diorama.data.images import SUFFIXES, image_size

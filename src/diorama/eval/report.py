@@ -3,10 +3,7 @@
 import base64
 import html
 import io
-import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from diorama.errors import OutputError
 from diorama.eval.measure import HeldOut, SceneResult
 from diorama.eval.tables import format_value, legend
 from diorama.types import Rendering
@@ -134,24 +130,6 @@ def html_page(result: SceneResult, pictures: Panels) -> str:
         f"<table>{facts}</table><table><tr><th>column</th><th>mean of {len(result.views)} views</th><th></th></tr>"
         f"{means}</table>{views}</html>\n"
     )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all (a temporary file beside it, then renamed)."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror}). Free space or choose another place."
-        ) from error
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON whole or not at all; a NaN is refused because it would not be JSON."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def _cell(column: str, value: float | None) -> str:

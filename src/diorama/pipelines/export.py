@@ -1,6 +1,7 @@
 """`diorama export`: a scene to a mesh, a point cloud, or rendered views, in the user's frame and units."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,13 +13,14 @@ from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import mean_up
+from diorama.data.files import check_free, whole_file
 from diorama.errors import InputError
-from diorama.export.files import check_free, whole_file
 from diorama.export.glb import y_up_matrix
 from diorama.export.mesh import Mesh, MeshConfig, extract_mesh, write_mesh
 from diorama.export.paint import paint_mesh, region_of_interest
 from diorama.export.ply import write_ply
 from diorama.export.points import PointCloud, PointConfig, join, surface_points
+from diorama.pipelines.reconstruct import quiet
 from diorama.pipelines.render import Tick, one_by_one, progress, render_frames
 from diorama.pipelines.showing import Shown, frame_words, image_size, open_scene
 from diorama.types import RenderFn
@@ -30,6 +32,79 @@ SUFFIXES: dict[str, Kind] = {".glb": "mesh", ".obj": "mesh", ".ply": "mesh", "":
 
 LOOK_PIXELS, LOOK_VIEWS = 250_000, 24
 """Pixels in all, and pictures, that find the surface for a mesh."""
+
+
+def export(
+    scene: Shown,
+    output: Path | str,
+    *,
+    kind: Kind | None = None,
+    resolution: int = 256,
+    level: float | None = None,
+    box: Sequence[float] | None = None,
+    y_up: bool = False,
+    depth: bool = False,
+    width: int | None = None,
+    force: bool = False,
+    draw: RenderFn | None = None,
+    tick: Tick | None = None,
+    say: Callable[[str], None] = quiet,
+) -> Path:
+    """Export a scene as a mesh (`.glb`, `.obj`, `.ply`), points (`.ply`, kind `points`) or a folder of posed views.
+
+    kind: by the suffix unless given. Meshes: `resolution` cells along the longest side of the box; level: density per
+    user unit of the surface, unset: by the rendered depth; box: lowest x y z and highest x y z, user frame; y_up: a
+    root matrix in a GLB that turns up into +y. Views: depth: also 16-bit depth PNGs; width in pixels. draw: renders in
+    place of the scene's own `render`. tick: called after every picture. say: told what was written. Numbers are of the
+    user's frame. Returns where it was written; raises InputError for a suffix that means nothing and for what cannot
+    be, OutputError where something exists and `force` is not given.
+    """
+    target, draw = Path(output), draw or scene.render
+    chosen = kind_of(target, kind, y_up=y_up)
+    check_resolution(resolution)
+    check_free(target, force=force)
+    match chosen:
+        case "mesh":
+            corners = None if box is None else torch.tensor(box, dtype=torch.float64).reshape(2, 3)
+            config = MeshConfig(resolution=resolution, level=level)
+            mesh, level, corners = export_mesh(
+                scene, draw, target, config, box=corners, y_up=y_up, force=force, tick=tick
+            )
+            where = " to ".join("(" + ", ".join(f"{x:.4g}" for x in corner) + ")" for corner in corners.tolist())
+            what = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles, level {level:.3g}, box {where}"
+        case "points":
+            what = f"{export_points(scene, draw, target, force=force, tick=tick)} points"
+        case "views":
+            cameras = view_cameras(scene.cameras, width)
+            scale = render_frames(
+                scene, draw, cameras, scene.names, target, images="images", depth=depth, force=force, tick=tick
+            )
+            what = f"{len(cameras)} views" + (f", depth = {scale:g} * value" if scale is not None else "")
+    say(f"{target}: {what}; in {frame_words(scene.frame)}")
+    return target
+
+
+def kind_of(output: Path, kind: Kind | None = None, *, y_up: bool = False) -> Kind:
+    """What to export: as asked, else by the suffix. Raises InputError where kind and suffix do not fit."""
+    suffix = output.suffix.lower()
+    if kind is None and output.is_dir():
+        return "views"
+    if kind is None and suffix not in SUFFIXES:
+        raise InputError(f"`{suffix}` is none of .glb, .obj, .ply, or a folder. Give another -o, or --kind.")
+    chosen = kind or SUFFIXES[suffix]
+    if chosen == "mesh" and suffix not in (".glb", ".obj", ".ply"):
+        raise InputError(f"a mesh is written as .glb, .obj or .ply, not `{suffix}`. Give another -o.")
+    if chosen == "points" and suffix != ".ply":
+        raise InputError(f"points are written as .ply, not `{suffix}`. Give -o FILE.ply.")
+    if y_up and suffix != ".glb":
+        raise InputError(f"--y-up is for GLB alone, not {suffix}: the other formats keep your frame's numbers.")
+    return chosen
+
+
+def check_resolution(resolution: int) -> None:
+    """InputError for a number of cells that no mesh can be made from."""
+    if not 4 <= resolution <= 2048:
+        raise InputError(f"a resolution of {resolution} cells is not possible. Give 4 to 2048.")
 
 
 def scene_points(
@@ -154,51 +229,21 @@ class Options:
     """Replace an existing output."""
 
 
-def kind_of(options: Options) -> Kind:
-    """What to export: as asked, else by the suffix. Raises InputError where kind and suffix do not fit."""
-    suffix = options.output.suffix.lower()
-    if options.kind is None and options.output.is_dir():
-        return "views"
-    if options.kind is None and suffix not in SUFFIXES:
-        raise InputError(f"`{suffix}` is none of .glb, .obj, .ply, or a folder. Give another -o, or --kind.")
-    kind = options.kind or SUFFIXES[suffix]
-    if kind == "mesh" and suffix not in (".glb", ".obj", ".ply"):
-        raise InputError(f"a mesh is written as .glb, .obj or .ply, not `{suffix}`. Give another -o.")
-    if kind == "points" and suffix != ".ply":
-        raise InputError(f"points are written as .ply, not `{suffix}`. Give -o FILE.ply.")
-    if options.y_up and suffix != ".glb":
-        raise InputError(f"--y-up is for GLB alone, not {suffix}: the other formats keep your frame's numbers.")
-    return kind
-
-
 def command(options: Options) -> int:
     """Run the verb; progress goes to the terminal."""
-    kind = kind_of(options)
-    if not 4 <= options.resolution <= 2048:
-        raise InputError(f"a resolution of {options.resolution} cells is not possible. Give 4 to 2048.")
+    kind = kind_of(options.output, options.kind, y_up=options.y_up)
+    check_resolution(options.resolution)
     check_free(options.output, force=options.force)
-    scene, render = open_scene(options.scene, device=options.device, max_memory=options.max_memory)
+    scene, draw = open_scene(options.scene, device=options.device, max_memory=options.max_memory)
     count = min(len(scene.cameras), LOOK_VIEWS) if kind == "mesh" else len(scene.cameras)
+    said: list[str] = []
     with progress(count, kind) as tick:
-        match kind:
-            case "mesh":
-                box = None if options.box is None else torch.tensor(options.box, dtype=torch.float64).reshape(2, 3)
-                config = MeshConfig(resolution=options.resolution, level=options.level)
-                mesh, level, box = export_mesh(
-                    scene, render, options.output, config, box=box, y_up=options.y_up, force=options.force, tick=tick
-                )
-                corners = " to ".join("(" + ", ".join(f"{x:.4g}" for x in corner) + ")" for corner in box.tolist())
-                what = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles, level {level:.3g}, box {corners}"
-            case "points":
-                what = f"{export_points(scene, render, options.output, force=options.force, tick=tick)} points"
-            case "views":
-                cameras = view_cameras(scene.cameras, options.width)
-                scale = render_frames(
-                    scene, render, cameras, scene.names, options.output,
-                    images="images", depth=options.depth, force=options.force, tick=tick,
-                )  # fmt: skip
-                what = f"{len(cameras)} views" + (f", depth = {scale:g} * value" if scale is not None else "")
-    print(f"{options.output}: {what}; in {frame_words(scene.frame)}")
+        export(
+            scene, options.output, kind=kind, resolution=options.resolution, level=options.level, box=options.box,
+            y_up=options.y_up, depth=options.depth, width=options.width, force=options.force, draw=draw, tick=tick,
+            say=said.append,
+        )  # fmt: skip
+    print(*said, sep="\n")
     return 0
 
 

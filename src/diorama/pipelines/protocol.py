@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diorama.data import co3d, dtu
+from diorama.data.files import write_json, write_text
 from diorama.data.images import image_size, list_images
 from diorama.data.splits import make_split
 from diorama.data.views import Views
@@ -14,7 +15,6 @@ from diorama.errors import InputError, OutputError
 from diorama.eval.measure import mean_measured
 from diorama.eval.perceptual import Lpips
 from diorama.eval.protocols import Protocol, at_protocol_size, departures
-from diorama.eval.report import write_json, write_text
 from diorama.eval.tables import format_value, html_table, short_digest, text_table
 from diorama.pipelines.evaluate import METRICS, evaluate
 from diorama.pipelines.presets import PresetName

@@ -12,13 +12,81 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
+from diorama.data.files import check_free, whole_file, whole_folder
 from diorama.errors import InputError
+from diorama.pipelines.reconstruct import quiet
 from diorama.pipelines.showing import PathName, Shown, camera_path, frame_words, image_size, open_scene
 from diorama.types import RenderFn, Rendering
 
 FILMS = (".mp4", ".m4v", ".mov")
 
 Tick = Callable[[], None]
+
+
+def render(
+    scene: Shown,
+    output: Path | str,
+    *,
+    path: PathName = "tour",
+    cameras: Cameras | None = None,
+    names: Sequence[str] | None = None,
+    seconds: float = 4.0,
+    fps: float = 30.0,
+    width: int | None = None,
+    height: int | None = None,
+    depth: bool = False,
+    force: bool = False,
+    draw: RenderFn | None = None,
+    tick: Tick | None = None,
+    say: Callable[[str], None] = quiet,
+) -> Path:
+    """Render a scene to a film (`.mp4`) or to a folder of PNG frames; returns where it was written.
+
+    Along a named camera path of so many seconds, or from `cameras` of the user's frame at their own sizes (their frames
+    are called `names`, else numbered). width, height: pixels of the path's pictures; unset: those of the photos; one
+    alone keeps the aspect. depth: also 16-bit depth PNGs, for folders. draw: renders in place of the scene's own
+    `render`. tick: called after every frame. say: told what was written. Raises InputError for what cannot be,
+    OutputError where something exists and `force` is not given.
+    """
+    target = Path(output)
+    film = is_film(target, depth=depth)
+    count = frame_count(seconds, fps)
+    check_free(target, force=force)
+    if cameras is None:
+        cameras = camera_path(scene, path, count, image_size(scene.cameras, width, height, even=film))
+    elif film and len(cameras.size.unique(dim=0)) > 1:
+        raise InputError("these cameras have several sizes, and a film has one. Give a folder: -o DIR.")
+    draw = draw or scene.render
+    if film:
+        drawn = render_film(draw, cameras, target, fps=fps, force=force, tick=tick)
+        say(f"{target}: {drawn} frames, {size_words(cameras)}, {fps:g} frames a second")
+        return target
+    numbered = names or [f"{index:05d}" for index in range(len(cameras))]
+    scale = render_frames(scene, draw, cameras, numbered, target, depth=depth, force=force, tick=tick)
+    say(f"{target}: {len(cameras)} frames, {size_words(cameras)}, cameras in {frame_words(scene.frame)}")
+    if scale is not None:
+        unit = "units" if scene.frame.units == "arbitrary" else scene.frame.units
+        say(
+            f"{target / 'depth'}: depth in {unit} = {scale:g} * value, as depth.json says; 0: nothing there, or too far"
+        )
+    return target
+
+
+def is_film(output: Path, *, depth: bool) -> bool:
+    """Whether an output means a film, by its suffix, and not a folder. InputError where it means neither."""
+    suffix = output.suffix.lower()
+    if suffix and suffix not in FILMS and not output.is_dir():
+        raise InputError(f"{output}: films are written as .mp4, frames into a folder. Give another -o.")
+    if depth and suffix in FILMS:
+        raise InputError("16-bit depth does not fit into a film. Give a folder instead: -o DIR --depth.")
+    return suffix in FILMS
+
+
+def frame_count(seconds: float, fps: float) -> int:
+    """How many frames a path of so many seconds has, at least one. InputError for lengths that are none."""
+    if not (0 < fps <= 1000 and 0 < seconds <= 36000):
+        raise InputError(f"{seconds:g} s at {fps:g} frames a second is no film. Give both above 0.")
+    return max(1, round(fps * seconds))
 
 
 def render_film(
@@ -28,7 +96,6 @@ def render_film(
 
     Frames are encoded as they are rendered, so memory does not grow with the length. Raises OutputError.
     """
-    from diorama.export.files import whole_file
     from diorama.export.video import write_video
 
     def frames() -> Iterator[Float[Tensor, "3 h w"]]:
@@ -59,7 +126,6 @@ def render_frames(
     """
     from diorama.data.images import write_depth_png, write_png
     from diorama.data.transforms import write_transforms
-    from diorama.export.files import whole_folder
     from diorama.export.frames import depth_scale, png_names, write_depth_note
 
     files = png_names(names)
@@ -155,57 +221,27 @@ class Options:
 
 def command(options: Options) -> int:
     """Run the verb; progress goes to the terminal."""
-    from diorama.export.files import check_free
+    from diorama.cameras.camera_file import read_cameras
 
-    check_options(options)
+    is_film(options.output, depth=options.depth)
+    count = frame_count(options.seconds, options.fps)
     check_free(options.output, force=options.force)
-    scene, render = open_scene(options.scene, device=options.device, max_memory=options.max_memory)
-    if options.output.suffix.lower() in FILMS:
-        cameras, _ = chosen_cameras(scene, options, even=True)
-        with progress(len(cameras), "render") as tick:
-            count = render_film(render, cameras, options.output, fps=options.fps, force=options.force, tick=tick)
-        print(f"{options.output}: {count} frames, {size_words(cameras)}, {options.fps:g} frames a second")
-        return 0
-    cameras, names = chosen_cameras(scene, options)
-    with progress(len(cameras), "render") as tick:
-        scale = render_frames(
-            scene, render, cameras, names, options.output, depth=options.depth, force=options.force, tick=tick
-        )
-    print(f"{options.output}: {len(cameras)} frames, {size_words(cameras)}, cameras in {frame_words(scene.frame)}")
-    if scale is not None:
-        unit = "units" if scene.frame.units == "arbitrary" else scene.frame.units
-        print(
-            f"{options.output / 'depth'}: depth in {unit} = {scale:g} * value, as depth.json says; "
-            "0: nothing there, or too far"
-        )
-    return 0
-
-
-def check_options(options: Options) -> None:
-    """Raise InputError for what cannot be done, before anything is loaded."""
-    suffix = options.output.suffix.lower()
-    if suffix and suffix not in FILMS and not options.output.is_dir():
-        raise InputError(f"{options.output}: films are written as .mp4, frames into a folder. Give another -o.")
-    if options.depth and suffix in FILMS:
-        raise InputError("16-bit depth does not fit into a film. Give a folder instead: -o DIR --depth.")
-    if options.cameras is not None and (options.width or options.height):
-        raise InputError("--cameras renders at the size its file states. Leave out --width and --height.")
-    if not (0 < options.fps <= 1000 and 0 < options.seconds <= 36000):
-        raise InputError(f"{options.seconds:g} s at {options.fps:g} frames a second is no film. Give both above 0.")
-
-
-def chosen_cameras(scene: Shown, options: Options, *, even: bool = False) -> tuple[Cameras, Sequence[str]]:
-    """The cameras to render and the names of their pictures."""
-    from diorama.data.transforms import read_cameras
-
+    cameras, names = None, None
     if options.cameras is not None:
+        if options.width or options.height:
+            raise InputError("--cameras renders at the size its file states. Leave out --width and --height.")
         cameras, names = read_cameras(options.cameras)
-        if even and len(cameras.size.unique(dim=0)) > 1:
-            raise InputError(f"{options.cameras} states several sizes, a film has one. Give a folder: -o DIR.")
-        return cameras, names
-    size = image_size(scene.cameras, options.width, options.height, even=even)
-    count = max(1, round(options.fps * options.seconds))
-    return camera_path(scene, options.path, count, size), [f"{index:05d}" for index in range(count)]
+        count = len(cameras)
+    scene, draw = open_scene(options.scene, device=options.device, max_memory=options.max_memory)
+    said: list[str] = []
+    with progress(count, "render") as tick:
+        render(
+            scene, options.output, path=options.path, cameras=cameras, names=names, seconds=options.seconds,
+            fps=options.fps, width=options.width, height=options.height, depth=options.depth, force=options.force,
+            draw=draw, tick=tick, say=said.append,
+        )  # fmt: skip
+    print(*said, sep="\n")
+    return 0
 
 
 def size_words(cameras: Cameras) -> str:

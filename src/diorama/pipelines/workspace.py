@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +11,13 @@ import torch
 from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
+from diorama.data.files import write_json
 from diorama.data.scale import SceneScale
 from diorama.data.tensors import load_tensors, save_tensors
 from diorama.data.views import Frame, Views
-from diorama.errors import InputError, OutputError
+from diorama.errors import InputError
 from diorama.pipelines.fit import Geometry
-from diorama.scenes.storage import camera_tensors, check_free
+from diorama.scenes.storage import camera_tensors, check_scene_place
 from diorama.systems.diffusionerf import DiffusioNeRF
 from diorama.training.checkpoint import pack, unpack
 
@@ -54,7 +54,7 @@ class Workspace:
         Raises OutputError when the output exists (without `force`), and InputError, with the difference, when the
         unfinished work beside it was asked for in other words.
         """
-        check_free(output, force)
+        check_scene_place(output, force=force)
         work = Workspace(output.with_name(output.name + ".partial"))
         file = work.folder / "request.json"
         if file.is_file():
@@ -72,15 +72,7 @@ class Workspace:
             if before is not None:
                 return work
             shutil.rmtree(work.folder)
-        try:
-            work.folder.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(".part")
-            partial.write_text(json.dumps(request, indent=1, ensure_ascii=False), encoding="utf-8")
-            os.replace(partial, file)
-        except OSError as error:
-            raise OutputError(
-                f"{work.folder} cannot be written ({error.strerror or error}). Choose another place with -o."
-            ) from error
+        write_json(file, request)
         return work
 
     def poses(self, views: Views) -> tuple[Views, float] | None:
@@ -135,9 +127,7 @@ class Workspace:
 
     def save_steps(self, steps: int) -> None:
         """Keep the number of steps: a resumed run never times itself again."""
-        partial = self.folder / "steps.part"
-        partial.write_text(json.dumps({"steps": steps}))
-        os.replace(partial, self.folder / "steps.json")
+        write_json(self.folder / "steps.json", {"steps": steps})
 
     def save(self, system: DiffusioNeRF, optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
         """Checkpoint after `step` steps and `seconds` of fitting."""

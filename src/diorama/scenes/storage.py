@@ -1,9 +1,6 @@
 """Scenes on disk: a folder that is whole or absent, and whose files execute nothing when they are read."""
 
 import json
-import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import Similarity
+from diorama.data.files import check_free, whole_folder
 from diorama.data.images import write_png
 from diorama.data.tensors import load_tensors, save_tensors
 from diorama.data.transforms import write_transforms
@@ -35,42 +33,18 @@ def save_scene(scene: Scene, path: Path | str, *, force: bool = False) -> Path:
     written, or the disk is full.
     """
     target = Path(path)
-    check_free(target, force)
-    partial = target.with_name(f".{target.name[:80]}.{uuid.uuid4().hex[:8]}")
-    try:
-        (partial / "thumbnails").mkdir(parents=True)
+    check_scene_place(target, force=force)
+    with whole_folder(target, force=force) as partial:
+        (partial / "thumbnails").mkdir()
         _write(scene, partial)
-        replace_folder(partial, target)
-    except OSError as error:
-        raise OutputError(
-            f"{target} could not be written ({error.strerror or error}). Nothing was changed there; free some space "
-            "or choose another place with -o."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
-def check_free(target: Path, force: bool) -> None:
-    """Raise OutputError when something lies at `target` that may not be replaced."""
-    if not target.exists() and not target.is_symlink():
-        return
-    if not force:
-        raise OutputError(f"{target} exists already. Choose another place with -o, or replace it with --force.")
+def check_scene_place(target: Path, *, force: bool) -> None:
+    """Raise OutputError where a scene may not be written: what exists needs `force`, which replaces scenes only."""
+    check_free(target, force=force)
     if target.is_dir() and any(target.iterdir()) and not (target / "scene.json").exists():
         raise OutputError(f"{target} is a folder that is not a scene; --force replaces scenes only. Choose another -o.")
-
-
-def replace_folder(partial: Path, target: Path) -> None:
-    """Put a finished folder in its place; what was there goes only after the new one stands."""
-    old = target.with_name(f".{target.name[:80]}.{uuid.uuid4().hex[:8]}.old")
-    if target.exists():
-        os.replace(target, old)
-    os.replace(partial, target)
-    if old.is_dir():
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        old.unlink(missing_ok=True)
 
 
 def _write(scene: Scene, folder: Path) -> None:

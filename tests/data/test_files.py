@@ -1,11 +1,12 @@
 """Outputs are whole or absent."""
 
 import errno
+import json
 
 import pytest
 
+from diorama.data.files import partial_path, whole_file, whole_folder, write_json, write_text
 from diorama.errors import OutputError
-from diorama.export.files import partial_path, whole_file, whole_folder
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -108,3 +109,20 @@ def test_force_never_deletes_the_folder_one_stands_in(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="folder you are in"), whole_folder(tmp_path / "project", force=True):
         pass
     assert inside.exists()
+
+
+def test_json_is_replaced_whole_and_never_by_what_is_no_json(tmp_path):
+    target = tmp_path / "deep" / "metrics.json"
+    write_json(target, {"psnr": None, "name": "ü"})
+    write_json(target, {"psnr": 21.5, "name": "ü"})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(target, {"psnr": float("nan")})
+    assert json.loads(target.read_text(encoding="utf-8")) == {"psnr": 21.5, "name": "ü"}
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_text_never_takes_the_place_of_a_folder(tmp_path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        write_text(tmp_path / "report.html", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

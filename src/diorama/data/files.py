@@ -1,6 +1,7 @@
 """Outputs are whole or absent: written beside their place under a temporary name, then renamed."""
 
 import errno
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,17 @@ def whole_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
                 old.rename(path)
             raise
         remove(old)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write or replace a UTF-8 text file, whole or not at all; its folder is made. Raises OutputError."""
+    with whole_file(path, force=True) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write or replace a JSON file, whole or not at all; ValueError for a NaN, which would not be JSON."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def remove(path: Path) -> None:
