@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def unknown(word: str) -> str:
 
 def described(word: str, options: type) -> str:
     """The text at the top of `diorama VERB --help`."""
-    about = (options.__doc__ or "").strip()
+    about = inspect.getdoc(options) or ""
     if not about or about.startswith(f"{options.__name__}("):
         about = VERBS[word].does[0].upper() + VERBS[word].does[1:] + "."
     return f"{about}\n\nExample: {VERBS[word].example}"

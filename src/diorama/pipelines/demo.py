@@ -50,6 +50,7 @@ class Options:
     width: int = 240
     """Width of the photos in pixels; they are three quarters as high."""
     seed: int = 0
+    """Seed of every random choice."""
     force: bool = False
     """Replace a demo folder that exists already."""
 

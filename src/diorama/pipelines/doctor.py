@@ -31,7 +31,6 @@ _PACKAGES = {
     "skimage": "meshes, image measures",
     "trimesh": "mesh files",
     "viser": "the viewer",
-    "imageio": "video frames",
 }
 _DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image"}
 
@@ -96,8 +95,8 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield _h264()
     for extra, (module, purpose) in _EXTRAS.items():
         yield _extra(extra, module, purpose)
-    yield _writable("output folder", folder.resolve())
-    yield _writable("temporary files", Path(tempfile.gettempdir()))
+    yield _writable("output folder", folder.resolve(), "write elsewhere with -o")
+    yield _writable("temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a folder that can be written")
 
 
 def install(requirement: str) -> str:
@@ -146,15 +145,22 @@ def _numba() -> Finding:
         import numba
     except Exception as error:
         return Finding("Numba", "missing", _reason(error), install("numba>=0.60"))
-    return Finding("Numba", "ok", f"{numba.__version__}: fast kernels on the CPU, {numba.get_num_threads()} threads")
+    return Finding("Numba", "ok", f"{numba.__version__}: fast kernels on the CPU, threads: {numba.get_num_threads()}")
+
+
+def _cuda() -> bool:
+    """Whether there is a torch that sees a CUDA device; a torch that does not load sees none."""
+    try:
+        import torch
+    except Exception:  # said by `_torch`
+        return False
+    return torch.cuda.is_available()
 
 
 def _triton() -> Finding:
-    import torch
-
     if importlib.util.find_spec("triton") is not None:
         return Finding("Triton", "ok", f"{_version('triton')}: fast kernels on CUDA")
-    if not torch.cuda.is_available():
+    if not _cuda():
         return Finding("Triton", "optional", "not installed; only used with a CUDA device")
     pinned = [line for line in importlib.metadata.requires("torch") or () if line.startswith("triton")]
     requirement = pinned[0].partition(";")[0].strip() if pinned else "triton"
@@ -186,12 +192,12 @@ def _extra(extra: str, module: str, purpose: str) -> Finding:
     return Finding(f"[{extra}]", "ok", f"{_version(module)}: {purpose}")
 
 
-def _writable(name: str, folder: Path) -> Finding:
+def _writable(name: str, folder: Path, mend: str) -> Finding:
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"diorama")
     except OSError as error:
-        return Finding(name, "missing", f"{folder} cannot be written ({error.strerror})", "write elsewhere with -o")
+        return Finding(name, "missing", f"{folder} cannot be written ({error.strerror})", mend)
     free = shutil.disk_usage(folder).free / 2**30
     if free < 1:
         return Finding(name, "optional", f"{folder}, only {free:.2f} GiB free", "free some space")

@@ -56,7 +56,7 @@ class Options:
     DIR -o OUT` fits and measures every scene of DIR; what is finished in OUT is not fitted again.
     """
 
-    target: tyro.conf.Positional[str]
+    target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENE|PROTOCOL")]
     """A scene folder, or a protocol: llff, dtu, co3d."""
     photos: Path | None = None
     """Scene: where its photos lie now, if they were moved since the fit."""
@@ -79,6 +79,7 @@ class Options:
     steps: int | None = None
     """Protocol: number of steps of each fit, instead of a budget."""
     device: str | None = None
+    """cpu, or cuda; unset: the GPU if torch sees one."""
 
 
 def evaluate(

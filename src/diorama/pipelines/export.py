@@ -204,7 +204,7 @@ class Options:
 
     Numbers are those of your own frame, the same in every format."""
 
-    scene: tyro.conf.Positional[Path]
+    scene: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SCENE")]
     """Scene folder."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """FILE.glb, FILE.obj, FILE.ply, or a folder for views."""
@@ -225,6 +225,7 @@ class Options:
     max_memory: str | None = None
     """Limit for the samples in flight: 500MB, 4GB."""
     device: str | None = None
+    """cpu, or cuda; unset: the GPU if torch sees one."""
     force: bool = False
     """Replace an existing output."""
 

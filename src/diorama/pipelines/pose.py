@@ -21,15 +21,15 @@ from diorama.errors import InputError
 class Options:
     """Find the cameras of bare photos; writes the photos, a transforms.json and a COLMAP text model."""
 
-    photos: tyro.conf.Positional[Path]
+    photos: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PHOTOS")]
     """A folder of photos, or a video."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder to write: images/, transforms.json, colmap/sparse/0/."""
     matching: Literal["auto", "exhaustive", "sequential"] = "auto"
     """exhaustive: every pair of photos; sequential: each with the next ten; auto: sequential for video and above 80."""
     cameras: Path | None = None
-    """A data set (transforms.json, COLMAP, ...) with the same photos whose cameras are known: three or more known poses
-    set the frame and are kept; with all of them known nothing is searched."""
+    """A data set (transforms.json, COLMAP, ...) with the same photos whose cameras are known.
+    Three or more known poses set the frame and are kept; with all of them known nothing is searched."""
     focal: float | None = None
     """Focal length in pixels of the photos after --max-side, when you know it; else from EXIF, else found."""
     share_camera: bool = True

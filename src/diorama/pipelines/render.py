@@ -194,27 +194,31 @@ def progress(total: int, what: str) -> Iterator[Tick]:
 class Options:
     """A scene to a film (.mp4) or to a folder of PNG frames, along a path or from the cameras of a file."""
 
-    scene: tyro.conf.Positional[Path]
+    scene: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SCENE")]
     """Scene folder."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """FILE.mp4 for a film, anything without a suffix for a folder of PNG frames."""
     path: PathName = "tour"
-    """Camera path, fitted to where the photographs were taken. tour: what suits the capture; orbit: around what they
-    look at; spiral: to and fro in front of it; interpolate: through them; grid: one swung about; zoom: closer."""
+    """Camera path, fitted to where the photographs were taken.
+    tour: what suits the capture; orbit: around what they look at;
+    spiral: to and fro in front of it; interpolate: from one to the next;
+    grid: one of them swung about; zoom: closer and closer."""
     cameras: Path | None = None
     """A transforms.json: render exactly its cameras, at the size it states, one PNG named after each frame's file."""
     depth: bool = False
     """Also 16-bit depth PNGs; their scale is printed and stored in depth.json. Needs a folder."""
     width: int | None = None
-    """Pixels; the photographs' width unless given. With --height unset the aspect is kept."""
+    """Pixels; unset: as --height says with the aspect kept, else that of the photographs."""
     height: int | None = None
+    """Pixels; likewise."""
     fps: float = 30.0
     """Frames a second."""
     seconds: float = 4.0
-    """Length of the path."""
+    """Length of the path in seconds."""
     max_memory: str | None = None
     """Limit for the samples in flight: 500MB, 4GB."""
     device: str | None = None
+    """cpu, or cuda; unset: the GPU if torch sees one."""
     force: bool = False
     """Replace an existing output."""
 

@@ -50,7 +50,7 @@ def view(scenes: Sequence[tuple[str, Shown, RenderFn]], *, host: str = "127.0.0.
 class Options:
     """Scenes, live in the browser: drawn by this machine, from coarse to fine as the camera rests."""
 
-    scenes: tyro.conf.Positional[tuple[Path, ...]]
+    scenes: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="SCENE [SCENE ...]")]
     """One or more scene folders; the browser chooses between them."""
     host: str = "127.0.0.1"
     """This machine alone unless you say 0.0.0.0; there is no password."""
@@ -58,8 +58,10 @@ class Options:
     """The next free one is taken if this is in use."""
     open: bool = False
     """Open the browser."""
-    max_memory: Annotated[str | None, tyro.conf.arg(help="Limit for the samples in flight: 500MB, 4GB.")] = None
+    max_memory: str | None = None
+    """Limit for the samples in flight: 500MB, 4GB."""
     device: str | None = None
+    """cpu, or cuda; unset: the GPU if torch sees one."""
 
 
 def command(options: Options) -> int:
