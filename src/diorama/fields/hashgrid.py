@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from diorama.fields.contraction import Space, to_unit_cube
 from diorama.fields.encodings import spherical_harmonics
 from diorama.kernels.hash_grid import GridLayout, grid_layout, hash_encode
+from diorama.kernels.mlp import fused_mlp
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,17 @@ class TruncatedExp(torch.autograd.Function):
 
 def linear_stack(widths: list[int]) -> nn.ModuleList:
     """Linear layers without their activations, initialised for ReLU between them."""
-    layers = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise(widths))
+    layers = [nn.Linear(i, o) for i, o in itertools.pairwise(widths)]
     for layer in layers:
-        assert isinstance(layer, nn.Linear)
         nn.init.kaiming_uniform_(layer.weight, a=1.0)
         nn.init.zeros_(layer.bias)
-    return layers
+    return nn.ModuleList(layers)
 
 
 def apply_stack(layers: nn.ModuleList, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
-    """Linear layers with ReLU between them."""
-    for layer in layers[:-1]:
-        x = torch.relu(layer(x))
-    return layers[-1](x)
+    """The layers of a `linear_stack` with ReLU between them."""
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    return fused_mlp(x, [layer.weight for layer in linear], [layer.bias for layer in linear])
 
 
 class DensityGrid(nn.Module):
