@@ -22,23 +22,28 @@ class StereoOptions:
 
     size: int = 160
     """Long side of the photos it works on, pixels."""
-    planes: int = 64
+    planes: int = 128
     """Depths tried per pixel, evenly spaced in inverse depth."""
     neighbours: int = 4
     """Photos each photo is compared with, at most."""
-    best: int = 2
-    """Of these, how many best ones are averaged: the others may be hidden behind something."""
+    best: int | None = None
+    """Of these, how many best ones are averaged: the others may be hidden behind something. None: 1 with up to four
+    views, else 2."""
     radius: int = 3
     """Half of the comparison window: 3 means 7 x 7."""
     angle: float = 10.0
     """Most welcome angle between two photos' rays at the surface, degrees (MVSNet, arXiv 1804.02505: 5 to 10)."""
-    minimum_score: float = 0.5
+    minimum_score: float = 0.2
     """ZNCC at which trust starts; it is full at `full_score`."""
-    full_score: float = 0.9
+    full_score: float = 0.8
     """ZNCC of full trust."""
     distinct: float = 0.15
     """Lead in ZNCC over the next best separate depth for full trust."""
-    agreement: float = 1.5
+    bend: float = 0.15
+    """Cost of a depth that differs by one plane from the pixel beside it (costs are 1 - ZNCC)."""
+    jump: float = 0.7
+    """Cost of a depth that differs by more."""
+    agreement: float = 2.0
     """Largest difference, in planes, between two photos' depths of one point."""
     margin: float = 1.3
     """Factor by which given or measured nears and fars are widened before the sweep."""
@@ -111,13 +116,15 @@ def _sweep(
     directions = directions.reshape(len(views), height, width, 3)
     straight, straight_valid, straight_cameras = _straightened(images, valid, cameras)
     depths, confidences = [], []
+    best = options.best or (1 if len(views) <= 4 else 2)
     for index, others in enumerate(neighbours):
         sources = _sources(straight, straight_valid, straight_cameras, cameras[[index]], others)
         planes = torch.lerp(1 / far[index], 1 / near[index], torch.linspace(0, 1, options.planes).to(near))
         scores = sweep_scores(
-            images[index], valid[index], directions[index], sources, planes, radius=options.radius, best=options.best
+            images[index], valid[index], directions[index], sources, planes, radius=options.radius, best=best
         )
-        depth, confidence = _winner(scores, planes, options)
+        smooth = 1.0 - aggregate_costs(1.0 - scores.clamp_min(0.0), options.bend, options.jump)
+        depth, confidence = _winner(scores, smooth, planes, options)
         depths.append(depth)
         confidences.append(confidence)
     depth, confidence = torch.stack(depths), torch.stack(confidences)
@@ -187,23 +194,51 @@ def _sources(
     )
 
 
+def aggregate_costs(
+    costs: Float[Tensor, "plane h w"], bend: float, jump: float
+) -> Float[Tensor, "plane h w"]:
+    """Matching costs that know of their neighbourhood: the mean over four directions of the best path to each pixel.
+
+    A path pays `bend` to move by one plane between two pixels and `jump` to move further. Source: semi-global
+    matching (Hirschmueller, PAMI 2008), eq. 13, along rows and columns both ways.
+    """
+    total = torch.zeros_like(costs)
+    for axis in (1, 2):
+        lines = costs.movedim(axis, 0)
+        for order in (range(lines.shape[0]), range(lines.shape[0] - 1, -1, -1)):
+            path = torch.zeros_like(lines[0])
+            summed = total.movedim(axis, 0)
+            for index in order:
+                least = path.amin(0, keepdim=True)
+                near = torch.minimum(path, least + jump)
+                near[1:] = torch.minimum(near[1:], path[:-1] + bend)
+                near[:-1] = torch.minimum(near[:-1], path[1:] + bend)
+                path = lines[index] + near - least
+                summed[index] += path
+    return total / 4.0
+
+
 def _winner(
-    scores: Float[Tensor, "plane h w"], planes: Float[Tensor, "plane"], options: StereoOptions
+    scores: Float[Tensor, "plane h w"],
+    smooth: Float[Tensor, "plane h w"],
+    planes: Float[Tensor, "plane"],
+    options: StereoOptions,
 ) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
-    """The best depth between the planes (parabola through three scores), and how much it stands out."""
+    """The best depth between the planes (parabola through three smooth scores), and how much it stands out."""
     count = len(planes)
-    best, place = scores.max(0)
+    best, place = smooth.max(0)
     inner = place.clamp(1, count - 2)
-    left, middle, right = (scores.gather(0, (inner + k)[None])[0] for k in (-1, 0, 1))
+    left, middle, right = (smooth.gather(0, (inner + k)[None])[0] for k in (-1, 0, 1))
     bend = left - 2 * middle + right
-    usable = (place == inner) & (bend < -1e-6) & (left > -1) & (right > -1)
+    usable = (place == inner) & (bend < -1e-6)
     shift = torch.where(usable, 0.5 * (left - right) / torch.where(usable, bend, -1.0), 0.0).clamp(-0.5, 0.5)
     inverse = planes[0] + (place + shift) * (planes[1] - planes[0])
-    others = scores.masked_fill((torch.arange(count)[:, None, None] - place).abs() <= 2, -1.0)
+    others = smooth.masked_fill((torch.arange(count)[:, None, None] - place).abs() <= 2, -torch.inf)
     lead = best - others.amax(0)
-    score = ((best - options.minimum_score) / (options.full_score - options.minimum_score)).clamp(0, 1)
+    raw = scores.gather(0, place[None])[0]
+    score = ((raw - options.minimum_score) / (options.full_score - options.minimum_score)).clamp(0, 1)
     confidence = score * (lead / options.distinct).clamp(0, 1) * ((place > 0) & (place < count - 1))
-    seen = best > -1
+    seen = raw > -1
     return torch.where(seen, 1 / inverse, 0.0), torch.where(seen, confidence, 0.0)
 
 
