@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diorama.rendering.sampling import sphere_crossing, stratified_edges, to_distance, to_fraction
+from diorama.rendering.sampling import sphere_crossing, stratified_edges, to_distance, warp_distance
 
 SPACINGS = ["linear", "inverse", "mixed"]
 
@@ -15,7 +15,8 @@ def test_fractions_go_from_near_to_far_and_back(spacing, rng):
     torch.testing.assert_close(distances[:, 0], near)
     torch.testing.assert_close(distances[:, -1], far, rtol=1e-3, atol=0)
     assert (distances.diff(dim=-1) >= 0).all()
-    torch.testing.assert_close(to_fraction(distances, near, far, spacing, knee=2.0), fractions, atol=2e-4, rtol=1e-3)
+    low, high, warped = (warp_distance(t, spacing, 2.0) for t in (near[:, None], far[:, None], distances))
+    torch.testing.assert_close((warped - low) / (high - low), fractions, atol=2e-4, rtol=1e-3)
 
 
 def test_inverse_spacing_is_even_in_inverse_distance():

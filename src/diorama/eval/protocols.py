@@ -17,8 +17,6 @@ DTU_SCANS = (8, 21, 30, 31, 34, 38, 40, 41, 45, 55, 63, 82, 103, 110, 114)
 """The fifteen scans of PixelNeRF and RegNeRF (spec 5.2)."""
 LLFF_SCENES = ("fern", "flower", "fortress", "horns", "leaves", "orchids", "room", "trex")
 
-PUBLISHED_COLUMNS = ("psnr", "ssim", "lpips", "average")
-
 
 @dataclass(frozen=True)
 class Published:

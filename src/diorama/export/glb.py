@@ -8,6 +8,7 @@ Source: Khronos glTF 2.0 specification, sections 3.7.2 (meshes) and 4.4 (GLB lay
 import json
 import math
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,18 +41,8 @@ def write_glb(
         (normals.numpy().astype("<f4"), FLOAT, "VEC3", VERTICES),
         (np.concatenate([linear, np.full_like(linear[:, :1], 65535)], axis=1), SHORT, "VEC4", VERTICES),
     ]
-    views, accessors, blobs, offset = [], [], [], 0
-    for index, (values, component, kind, target) in enumerate(arrays):
-        blob = values.tobytes()
-        views.append({"buffer": 0, "byteOffset": offset, "byteLength": len(blob), "target": target})
-        accessor = {"bufferView": index, "componentType": component, "count": len(values), "type": kind}
-        if index == 1:
-            accessor |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
-        if component == SHORT:
-            accessor["normalized"] = True
-        accessors.append(accessor)
-        blobs.append(blob + b"\0" * (-len(blob) % 4))
-        offset += len(blobs[-1])
+    views, accessors, blobs = packed(arrays)
+    length = sum(map(len, blobs))
     node: dict[str, object] = {"mesh": 0, "name": "scene"}
     nodes = [node] if root is None else [{"children": [1], "name": "y_up", "matrix": root.T.flatten().tolist()}, node]
     attributes = {"POSITION": 1, "NORMAL": 2, "COLOR_0": 3}
@@ -69,18 +60,39 @@ def write_glb(
                 "doubleSided": True,
             }
         ],
-        "buffers": [{"byteLength": offset}],
+        "buffers": [{"byteLength": length}],
         "bufferViews": views,
         "accessors": accessors,
     }
     text = json.dumps(tree, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     with path.open("wb") as file:
-        file.write(struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + offset))
+        file.write(struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + length))
         file.write(struct.pack("<I4s", len(text), b"JSON") + text)
-        file.write(struct.pack("<I4s", offset, b"BIN\0"))
+        file.write(struct.pack("<I4s", length, b"BIN\0"))
         for blob in blobs:
             file.write(blob)
+
+
+def packed(
+    arrays: Sequence[tuple[np.ndarray, int, str, int]],
+) -> tuple[list[dict[str, object]], list[dict[str, object]], list[bytes]]:
+    """glTF buffer views, accessors and padded bytes of (values, component type, kind, target), one after another."""
+    views: list[dict[str, object]] = []
+    accessors: list[dict[str, object]] = []
+    blobs: list[bytes] = []
+    for index, (values, component, kind, target) in enumerate(arrays):
+        blob = values.tobytes()
+        offset = sum(map(len, blobs))
+        views.append({"buffer": 0, "byteOffset": offset, "byteLength": len(blob), "target": target})
+        accessor = {"bufferView": index, "componentType": component, "count": len(values), "type": kind}
+        if index == 1:  # positions must state their box
+            accessor |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
+        if component == SHORT:
+            accessor["normalized"] = True
+        accessors.append(accessor)
+        blobs.append(blob + b"\0" * (-len(blob) % 4))
+    return views, accessors, blobs
 
 
 def srgb_to_linear(colours: Float[Tensor, "*n rgb=3"]) -> Float[Tensor, "*n rgb=3"]:

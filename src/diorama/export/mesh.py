@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from diorama.errors import InputError
@@ -204,13 +204,6 @@ def vertex_normals(
     for corner in range(3):
         total.index_add_(0, faces[:, corner], area)
     return total / total.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(total.dtype).tiny)
-
-
-def drop_vertices(mesh: Mesh, keep: Bool[Tensor, "vertex"]) -> Mesh:
-    """The mesh without the faces that touch a vertex outside `keep`."""
-    faces = mesh.faces[keep[mesh.faces].all(-1)]
-    used, renumbered = faces.unique(return_inverse=True)
-    return Mesh(mesh.vertices[used], renumbered.reshape(faces.shape), mesh.normals[used], mesh.colours[used])
 
 
 def write_mesh(

@@ -1,13 +1,8 @@
-"""How far a render is from a photograph."""
+"""Renders as the photographs they are compared with: their background, their exposure."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-
-def squared_error(render: Float[Tensor, "ray rgb=3"], photo: Float[Tensor, "ray rgb=3"]) -> Float[Tensor, ""]:
-    """Mean squared error over rays and channels (spec of DiffusioNeRF, section 3)."""
-    return (render - photo).square().mean()
 
 
 def over(

@@ -25,18 +25,6 @@ def to_distance(
     return unwarp_distance(lo + (hi - lo) * fractions, spacing, knee)
 
 
-def to_fraction(
-    distances: Float[Tensor, "ray n"],
-    near: Float[Tensor, "ray"],
-    far: Float[Tensor, "ray"],
-    spacing: Spacing,
-    knee: float = 1.0,
-) -> Float[Tensor, "ray n"]:
-    """The inverse of `to_distance`."""
-    lo, hi = warp_distance(near, spacing, knee)[:, None], warp_distance(far, spacing, knee)[:, None]
-    return (warp_distance(distances, spacing, knee) - lo) / (hi - lo)
-
-
 def warp_distance(distance: Float[Tensor, "*ray"], spacing: Spacing, knee: float) -> Float[Tensor, "*ray"]:
     """Distance in the coordinate in which bins are equal."""
     match spacing:
