@@ -7,7 +7,7 @@ import torch
 
 from diorama.data.files import write_json
 from diorama.eval.measure import Columns, SceneResult, ViewResult, held_out, measured_views
-from diorama.eval.report import disparity, encode_jpeg, heat, html_page, panels, shrink, to_json
+from diorama.eval.report import disparity, encode_jpeg, html_page, panels, shrink, to_json
 from diorama.eval.tables import LEGEND, format_value, legend, scene_table, text_table
 from tests.oracles import exact_rendering, exact_views, ring_cameras
 
@@ -68,13 +68,6 @@ def test_panels_show_photo_render_error_and_both_depths():
         assert image.size == (32, 24)
     black = Image.open(io.BytesIO(pictures["error"])).convert("L")
     assert max(black.getextrema()) < 8, "an exact render has no error"
-
-
-def test_heat_grows_brighter_and_survives_anything():
-    strip = heat(torch.linspace(0, 1, 20)[None])
-    brightness = (strip * torch.tensor([0.3, 0.6, 0.1])[:, None, None]).sum(0)[0]
-    assert (brightness.diff() > 0).all()
-    assert heat(torch.tensor([[torch.nan, -5.0, torch.inf]])).isfinite().all()
 
 
 def test_disparity_is_one_near_and_zero_where_unknown():

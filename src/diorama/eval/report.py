@@ -13,24 +13,11 @@ from torch.nn import functional
 
 from diorama.eval.measure import HeldOut, SceneResult
 from diorama.eval.tables import format_value, legend
+from diorama.rendering.false_colour import heat
 from diorama.types import Rendering
 
 FORMAT_VERSION = 1
 """Of metrics.json; goes up when a field changes its meaning."""
-
-_COLOUR_STOPS = torch.tensor(
-    [
-        [0, 0, 4],
-        [40, 11, 84],
-        [101, 21, 110],
-        [159, 42, 99],
-        [212, 72, 66],
-        [245, 125, 21],
-        [250, 193, 39],
-        [252, 255, 164],
-    ]
-)
-"""The inferno colour map at eight even steps, 0 to 255."""
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1240px; padding: 0 1rem; color: #1c1c1e }
@@ -73,15 +60,6 @@ def panels(held: HeldOut, rendering: Rendering, longest_side: int = 320) -> dict
     if held.depth is not None:
         shown["true depth"] = heat(disparity(held.depth, held.depth))
     return {caption: encode_jpeg(shrink(image, longest_side)) for caption, image in shown.items()}
-
-
-def heat(values: Float[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:
-    """Values in [0, 1] (clamped) as colours from black over red to light yellow."""
-    stops = _COLOUR_STOPS.to(values) / 255
-    place = values.nan_to_num(0).clamp(0, 1) * (len(stops) - 1)
-    lower = place.floor().long().clamp(max=len(stops) - 2)
-    share = (place - lower)[..., None]
-    return (stops[lower] * (1 - share) + stops[lower + 1] * share).movedim(-1, 0)
 
 
 def disparity(depth: Float[Tensor, "h w"], reference: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:

@@ -1,4 +1,6 @@
-"""Numbers become colours: depth as people look at it."""
+"""Numbers become colours: depth and errors as people look at them."""
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -13,17 +15,37 @@ RAMP = (
     (0.95, 0.45, 0.12),
     (0.65, 0.08, 0.12),
 )
-"""Evenly spaced sRGB colours from 0 to 1; lightness rises to yellow, then falls to red."""
+"""Evenly spaced sRGB colours from 0 to 1, dark blue to dark red; lightness rises to yellow, then falls."""
 
 
-def ramp(values: Float[Tensor, "*n"]) -> Float[Tensor, "rgb=3 *n"]:
-    """Dark blue over green and yellow to dark red for values from 0 to 1; linear between the colours of `RAMP`."""
-    colours = torch.tensor(RAMP).to(values)
-    place = values.clamp(0, 1) * (len(RAMP) - 1)
-    below = place.floor().clamp(max=len(RAMP) - 2)
+INFERNO = (
+    (0.000, 0.000, 0.016),
+    (0.157, 0.043, 0.329),
+    (0.396, 0.082, 0.431),
+    (0.624, 0.165, 0.388),
+    (0.831, 0.282, 0.259),
+    (0.961, 0.490, 0.082),
+    (0.980, 0.757, 0.153),
+    (0.988, 1.000, 0.643),
+)
+"""matplotlib's colour map inferno (CC0) at eight even steps: lightness rises all the way."""
+
+
+def ramp(
+    values: Float[Tensor, "*n"], colours: Sequence[tuple[float, float, float]] = RAMP
+) -> Float[Tensor, "rgb=3 *n"]:
+    """Values in [0, 1] (clamped; 0 where not a number) as colours, linear between the evenly spaced ones given."""
+    stops = torch.tensor(colours).to(values)
+    place = values.nan_to_num(0).clamp(0, 1) * (len(stops) - 1)
+    below = place.floor().clamp(max=len(stops) - 2)
     share = (place - below)[..., None]
-    first = colours[below.long()]
-    return torch.movedim(first + share * (colours[below.long() + 1] - first), -1, 0)
+    first = stops[below.long()]
+    return torch.movedim(first + share * (stops[below.long() + 1] - first), -1, 0)
+
+
+def heat(values: Float[Tensor, "*n"]) -> Float[Tensor, "rgb=3 *n"]:
+    """Values in [0, 1] as colours from black over red to light yellow."""
+    return ramp(values, INFERNO)
 
 
 def colour_depth(
