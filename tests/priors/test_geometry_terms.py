@@ -98,16 +98,35 @@ def test_entropy_is_zero_for_a_wall_and_log_n_for_fog():
     assert math.isclose(geometry.entropy(fog).item(), math.log(4), rel_tol=1e-4)
 
 
-def test_inverse_depth_error_ignores_unknown_depth_and_is_linear_for_outliers():
-    depth = torch.tensor([2.0, 2.0, 0.5], requires_grad=True)
-    measured, confidence = torch.tensor([0.0, 2.0, 100.0]), torch.tensor([1.0, 1.0, 1.0])
-    error = geometry.inverse_depth_error(depth, measured, confidence, unit=1.0)
-    assert error[0] == 0
-    assert error[1] == 0
-    error.sum().backward()
-    assert depth.grad is not None
-    assert depth.grad[:2].tolist() == [0, 0]
-    assert math.isclose(depth.grad[2].item(), -4.0, rel_tol=0.01)  # d(1/z)/dz = -1/z^2, times a slope of one
+def surface(place, bins=64):
+    """All light stopped in the bin that holds `place`, on rays of 0 to 4 metres."""
+    edges = torch.linspace(0, 4, bins + 1)[None]
+    weights = torch.zeros(1, bins)
+    weights[0, int(place / 4 * bins)] = 1.0
+    return weights, edges
+
+
+def depth_error(weights, edges, measured, confidence=1.0):
+    one = torch.ones(1)
+    return geometry.inverse_depth_error(weights, edges, one, measured * one, confidence * one, 1.0).item()
+
+
+def test_inverse_depth_error_ignores_what_was_not_measured():
+    assert depth_error(*surface(1.0), 0.0) == 0
+    assert depth_error(*surface(1.0), 3.0, confidence=0.0) == 0
+
+
+def test_inverse_depth_error_is_small_at_the_surface_and_linear_for_outliers():
+    weights, edges = surface(2.03)
+    assert depth_error(weights, edges, 2.03) < 1e-4
+    far, farther = depth_error(weights, edges, 1.0), depth_error(weights, edges, 0.5)
+    assert math.isclose(farther - far, 1.0, rel_tol=0.05)  # 1/0.5 - 1/1
+
+
+def test_fog_with_the_right_mean_depth_still_pays():
+    edges = torch.linspace(1, 3, 65)[None]
+    fog = torch.full((1, 64), 1 / 64)
+    assert depth_error(fog, edges, 2.0) > 50 * depth_error(*surface(2.0), 2.03)
 
 
 def test_smoothness_is_free_on_a_fronto_parallel_plane_and_at_edges_of_colour():

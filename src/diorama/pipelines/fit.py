@@ -189,7 +189,7 @@ def settle(
         return replace(preset, field=field)
     sampling = replace(
         sampling,
-        near=max(0.25 * float(near.min()), 1e-3 * median),
+        near=max(0.5 * float(near.min()), 1e-3 * median),
         far=100.0 * median,
         spacing="linear" if bounded else "inverse" if shape == "forward-facing" else "mixed",
         knee=radius,

@@ -195,8 +195,9 @@ class DiffusioNeRF(nn.Module):
         if weight := terms.entropy.at(step, steps):
             losses["entropy"] = weight * (geometry.entropy(seen.weights) * (seen.opacity.detach() > 0.5)).mean()
         if (weight := terms.depth.at(step, steps)) and self.pool.depth is not None:
-            depth = seen.distance * rays.cosine.detach()
-            error = geometry.inverse_depth_error(depth, batch.depth, batch.confidence, self.frame.median_depth)
+            error = geometry.inverse_depth_error(
+                seen.weights, seen.edges, rays.cosine.detach(), batch.depth, batch.confidence, self.frame.median_depth
+            )
             losses["depth"] = weight * error.mean()
         return losses
 
