@@ -27,7 +27,7 @@ def read_cameras(path: Path | str) -> tuple[Cameras, tuple[str, ...]]:
     InputError where it is neither.
     """
     path = Path(path)
-    content = _load(path)
+    content = load_json(path)
     if isinstance(content.get("camera_path"), list):
         entries = [_path_entry(content, frame) for frame in content["camera_path"]]
     elif isinstance(content.get("frames"), list):
@@ -68,17 +68,24 @@ def read_cameras(path: Path | str) -> tuple[Cameras, tuple[str, ...]]:
         raise CameraError(f"{path}: {error}") from error
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; InputError where it is absent, huge, cut, or not an object."""
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise InputError(f"{path}: larger than {LARGEST_FILE >> 20} MB. Is it a list of cameras?")
-        content = json.loads(path.read_text("utf-8-sig"))
+        if file.stat().st_size > LARGEST_FILE:
+            raise InputError(
+                f"{file}: larger than {LARGEST_FILE >> 20} MB, no list of cameras is. Is it the right file?"
+            )
+        content = json.loads(file.read_text("utf-8-sig"))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
+        raise InputError(
+            f"{file}: cannot be read ({error.strerror or error}). Check the file and its rights."
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error}). It may be cut: write it again.") from error
+        raise InputError(f"{file}: not readable as JSON ({error}). It may be cut: copy or make it again.") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: a JSON {type(content).__name__}; needed: an object with `frames` or `camera_path`.")
+        raise InputError(
+            f"{file}: a JSON {type(content).__name__}, but an object with `frames` is needed. Is it another file?"
+        )
     return content
 
 

@@ -5,8 +5,9 @@ Source: NeRF (arXiv 2003.08934), blender data. One camera_angle_x for all, OpenG
 
 from pathlib import Path
 
+from diorama.cameras.camera_file import load_json
 from diorama.data.shots import views_of
-from diorama.data.transforms import frames_of, load_json, named_shots
+from diorama.data.transforms import frames_of, named_shots
 from diorama.data.views import Frame, Views
 
 ROLES = ("train", "val", "test")

@@ -14,15 +14,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from diorama.cameras.camera_file import load_json
 from diorama.cameras.convert import from_opengl, to_opengl
 from diorama.cameras.pinhole import Cameras, Lens
 from diorama.data.images import SUFFIXES, image_size
 from diorama.data.shots import Intrinsics, Shot, safe_name, views_of
 from diorama.data.views import Frame, Views
 from diorama.errors import CameraError, InputError, OutputError
-
-MAX_JSON_BYTES = 256 << 20
-"""A list of cameras; anything larger is not one."""
 
 LENSES: Mapping[str, Lens] = {
     "SIMPLE_PINHOLE": "pinhole",
@@ -66,27 +64,6 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
         skipped=skipped,
         splits=splits,
     )
-
-
-def load_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; InputError where it is absent, huge, cut, or not an object."""
-    try:
-        if file.stat().st_size > MAX_JSON_BYTES:
-            raise InputError(
-                f"{file}: larger than {MAX_JSON_BYTES >> 20} MB, no list of cameras is. Is it the right file?"
-            )
-        content = json.loads(file.read_text("utf-8-sig"))
-    except OSError as error:
-        raise InputError(
-            f"{file}: cannot be read ({error.strerror or error}). Check the file and its rights."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: not readable as JSON ({error}). It may be cut: copy or make it again.") from error
-    if not isinstance(content, dict):
-        raise InputError(
-            f"{file}: a JSON {type(content).__name__}, but an object with `frames` is needed. Is it another file?"
-        )
-    return content
 
 
 def frames_of(content: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
