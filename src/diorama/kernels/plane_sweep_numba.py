@@ -1,6 +1,6 @@
 """The Numba twin of `plane_sweep.sweep_scores`: one warp per plane and neighbour, window sums by running totals."""
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diorama.kernels.jit import numba_kernel
 from diorama.kernels.plane_sweep import EPSILON, MINIMUM_SHARE, Sources
+from diorama.kernels.twins import run_tasks
 
 
 def sweep_scores_numba(
@@ -40,14 +41,13 @@ def sweep_scores_numba(
         plain(sources.centre),
     )
     planes, top = plain(inverse_depths), min(best, len(sources))
-    threads = max(1, min(torch.get_num_threads(), len(planes)))
-    parts = [slice(start, None, threads) for start in range(threads)]
-
-    def fill(part: slice) -> None:
-        _sweep(*photo, *neighbours, planes[part], radius, top, scores[part])
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(fill, parts))
+    parts = max(1, min(torch.get_num_threads(), len(planes)))
+    run_tasks(
+        [
+            partial(_sweep, *photo, *neighbours, planes[start::parts], radius, top, scores[start::parts])
+            for start in range(parts)
+        ]
+    )
     return torch.from_numpy(scores).to(reference.dtype)
 
 
