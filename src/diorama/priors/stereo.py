@@ -194,9 +194,7 @@ def _sources(
     )
 
 
-def aggregate_costs(
-    costs: Float[Tensor, "plane h w"], bend: float, jump: float
-) -> Float[Tensor, "plane h w"]:
+def aggregate_costs(costs: Float[Tensor, "plane h w"], bend: float, jump: float) -> Float[Tensor, "plane h w"]:
     """Matching costs that know of their neighbourhood: the mean over four directions of the best path to each pixel.
 
     A path pays `bend` to move by one plane between two pixels and `jump` to move further. Source: semi-global
