@@ -57,11 +57,11 @@ def few(shape: CaptureShape, masked: bool) -> FitPreset:
         frustum_near_only=shape != "forward-facing",
         distortion=Ramp(0.0, 1e-2, 0.2, 0.6),
         entropy=Ramp(0.0, 1e-3, 0.4, 0.4),
-        depth=Ramp(0.1, 0.01),
+        depth=Ramp(0.3, 0.03),
         smoothness=Smoothness(weight=constant(1e-3)),
     )
     fit = replace(base.fit, losses=losses, coarse_to_fine=CoarseToFine(enabled=True))
-    return replace(base, fit=fit, steps=3000, stereo=True)
+    return replace(base, field=replace(base.field, density_bias=-3.0), fit=fit, steps=3000, stereo=True)
 
 
 FEW_PARTS = ("coarse-to-fine", "table-decay", "near-field", "distortion", "entropy", "smoothness", "stereo")
