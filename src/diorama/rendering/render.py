@@ -124,7 +124,7 @@ def render_rays(
     else:
         with torch.no_grad():
             coarse_density = field.geometry(points)[0]
-    coarse_weights = ray_weights(coarse_density, close_last(edges, config.last_opaque))
+    coarse_weights = ray_weights(coarse_density, edges, last_opaque=config.last_opaque)
     jitter = None
     if generator is not None:
         jitter = torch.rand(count, 1, generator=generator, device=generator.device).to(rays.origins)
@@ -137,7 +137,7 @@ def render_rays(
     edges = to_distance(fine, near, far, config.spacing, config.knee)
 
     density, geometry = field.geometry(points_along(rays, edges))
-    weights = ray_weights(density, close_last(edges, config.last_opaque))
+    weights = ray_weights(density, edges, last_opaque=config.last_opaque)
     colours = coloured_samples(field, rays, geometry, weights.detach() > config.colour_threshold)
     opacity = weights.sum(-1)
     colour = (weights[..., None] * colours).sum(-2) + (1.0 - opacity)[:, None] * background
@@ -145,13 +145,6 @@ def render_rays(
     solid = weights[:, :-1] if config.last_opaque else weights
     distance = (solid * middle[:, : solid.shape[1]]).sum(-1) / solid.sum(-1).clamp_min(1e-6)
     return RayRendering(colour, distance, opacity, weights, edges, fine, (fractions, coarse_weights))
-
-
-def close_last(edges: Float[Tensor, "ray edge"], opaque: bool) -> Float[Tensor, "ray edge"]:
-    """Edges whose last bin reaches so far that any density stops all light, if `opaque`."""
-    if not opaque:
-        return edges
-    return torch.cat([edges[:, :-1], edges[:, -1:] + 1e10], dim=-1)
 
 
 def coloured_samples(
