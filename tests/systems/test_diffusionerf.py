@@ -133,3 +133,16 @@ def test_pixels_carry_the_colour_and_the_ray_of_their_place(photos_of_a_wall):
         pixel, depth = pool.cameras[view[index]].project(points[index : index + 1])
         torch.testing.assert_close(pixel[0], torch.stack([x[index], y[index]]) + 0.5, atol=1e-4, rtol=0)
         torch.testing.assert_close(depth[0], torch.tensor(3.0))
+
+
+@pytest.mark.gpu
+def test_thirty_steps_on_cuda_equal_thirty_on_the_processor(photos_of_a_wall):
+    preset = tiny(few("forward-facing", False))
+    plan = plan_of(photos_of_a_wall, preset)
+    ends = {}
+    for device in ("cpu", "cuda"):
+        system = build(plan, 30, 0, device)
+        optimizer = adam(system, preset.optim)
+        steps = train_steps(system, optimizer, exponential(preset.optim, 30), range(30))
+        ends[device] = [losses["photometric"] for _, losses in steps]
+    torch.testing.assert_close(torch.tensor(ends["cuda"]), torch.tensor(ends["cpu"]), rtol=0.05, atol=1e-3)

@@ -28,6 +28,18 @@ class PixelBatch:
     depth: Float[Tensor, "ray"]
     confidence: Float[Tensor, "ray"]
 
+    def to(self, device: torch.device) -> "PixelBatch":
+        """The batch on another device."""
+        return PixelBatch(
+            self.rays.to(device),
+            self.colour.to(device),
+            self.coverage.to(device),
+            self.usable.to(device),
+            self.view.to(device),
+            self.depth.to(device),
+            self.confidence.to(device),
+        )
+
 
 class PixelPool:
     """All usable pixels of some views.

@@ -230,7 +230,7 @@ def build(plan: Plan, steps: int, seed: int, device: str) -> DiffusioNeRF:
     """The system of a plan at step 0; the same seed gives the same numbers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        field = HashField(plan.preset.field)
+        field = HashField(plan.preset.field).to(device)
     pool = PixelPool(plan.views, plan.depth, plan.confidence)
     return DiffusioNeRF(plan.preset.fit, field, pool, plan.frame, steps, seed).to(device)
 
@@ -261,7 +261,7 @@ class HeldOut:
     @torch.no_grad()
     def psnr(self, system: DiffusioNeRF) -> float:
         """PSNR (dB) over the sample."""
-        batch = self.pool.draw(self.count, stream(0, "held out"))
+        batch = self.pool.draw(self.count, stream(0, "held out")).to(system.device)
         background = torch.full_like(batch.colour, 1.0)
         out = system.render(batch.rays, None, background)
         target = batch.colour * batch.coverage[:, None] + background * (1 - batch.coverage)[:, None]

@@ -224,7 +224,7 @@ def settle_steps(
         seconds = parse_seconds(budget)
         each = seconds_per_step(plan, seed, device)
         left = seconds - (time.perf_counter() - started) - 2.0
-        total = max(int(0.97 * left / each), 50)
+        total = max(int(0.92 * left / each), 50)  # looks at held-out pixels and checkpoints take the rest
     if work is not None:
         work.save_steps(total)
     return total
@@ -292,8 +292,9 @@ class Options:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("scene")
     """Where the scene is written; unfinished work lies in OUTPUT.partial and the same command goes on with it."""
     method: Method = "auto"
+    """baseline: a radiance field fitted under geometric terms, without a learned prior; auto takes it."""
     preset: PresetName = "auto"
-    """auto: `few` up to 12 photos, else `laptop`. paper: the published numbers (hours on a laptop)."""
+    """auto: `few` up to 12 photos, else `laptop`. paper: the published numbers, which are meant for a GPU."""
     split: str = "auto"
     """auto, none, every8, protocol, or a JSON file with train and test names: which photos are held out."""
     views: int | None = None
@@ -305,6 +306,7 @@ class Options:
     max_memory: str | None = None
     """Upper limit of memory, as 4GB; fewer rays a step are taken where it does not suffice."""
     seed: int = 0
+    """Decides every random choice: the same seed, steps and threads give the same scene on one machine."""
     max_side: int = 640
     """Photos are downscaled to this long side, in pixels."""
     scale: float | None = None
@@ -318,6 +320,7 @@ class Options:
     layout: str | None = None
     """Name of the layout when a folder holds two."""
     device: str | None = None
+    """cpu or cuda; by default CUDA where there is one."""
     force: bool = False
     """Replace an existing scene."""
     view: bool = False

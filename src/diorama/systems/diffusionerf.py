@@ -129,6 +129,7 @@ class DiffusioNeRF(nn.Module):
         self.config, self.field, self.pool, self.frame = config, field, pool, frame
         self.steps, self.seed = steps, seed
         self.device = field.table.device
+        self.cameras, self.near = pool.cameras.to(self.device), frame.near.to(self.device)
         views = len(pool.cameras)
         self.log_gain = nn.Parameter(torch.zeros(views, 3)) if config.exposure else None
         self.pose_shift = nn.Parameter(torch.zeros(views, 6)) if config.pose_after is not None else None
@@ -139,7 +140,9 @@ class DiffusioNeRF(nn.Module):
         """All terms at one step, weighted, ready to be summed."""
         config, terms = self.config, self.config.losses
         self.open_levels(step)
-        batch = self.pool.draw(config.rays, stream(self.seed, "pixels", step), config.one_photo_per_step)
+        batch = self.pool.draw(config.rays, stream(self.seed, "pixels", step), config.one_photo_per_step).to(
+            self.device
+        )
         rays = self.refined(batch, step)
         samples = stream(self.seed, "samples", step)
         background = background_colour(config.background, config.rays, samples, batch.colour)
@@ -173,7 +176,7 @@ class DiffusioNeRF(nn.Module):
         """The terms that know nothing of this scene but what scenes look like, and the stereo depth."""
         terms, steps = self.config.losses, self.steps
         losses = {}
-        limit = 0.5 * self.frame.near[batch.view] / rays.cosine.detach()
+        limit = 0.5 * self.near[batch.view] / rays.cosine.detach()
         if weight := terms.must_hit.at(step, steps):
             losses["must_hit"] = weight * geometry.must_hit(seen.opacity).mean()
         if weight := terms.near_field.at(step, steps):
@@ -181,7 +184,7 @@ class DiffusioNeRF(nn.Module):
         if weight := terms.frustum.at(step, steps):
             middle = 0.5 * (seen.edges[:, 1:] + seen.edges[:, :-1])
             points = rays.origins[:, None] + rays.directions[:, None] * middle[..., None]
-            count = geometry.seen_by(points.detach().reshape(-1, 3), self.pool.cameras, self.config.sampling.near)
+            count = geometry.seen_by(points.detach().reshape(-1, 3), self.cameras, self.config.sampling.near)
             weights = seen.weights
             if terms.frustum_near_only:
                 weights = weights * (middle < limit[:, None])
@@ -208,7 +211,7 @@ class DiffusioNeRF(nn.Module):
         if not weight or step % smoothness.every:
             return {}
         generator = stream(self.seed, "patches", step)
-        rays = self.unseen_patches(smoothness, generator)
+        rays = self.unseen_patches(smoothness, generator).to(self.device)
         background = background_colour(self.config.background, len(rays.origins), generator, rays.origins)
         out = self.render(rays, generator, background, step)
         shape = (smoothness.patches, smoothness.size, smoothness.size)
