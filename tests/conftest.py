@@ -63,3 +63,14 @@ def rng():
     import torch
 
     return torch.Generator().manual_seed(7)
+
+
+EXTRAS = {"colmap": "pycolmap", "photos": "pillow_heif"}
+"""Markers, and the package without which their tests are skipped."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests of extras that are not installed."""
+    for marker, package in EXTRAS.items():
+        if item.get_closest_marker(marker) is not None:
+            pytest.importorskip(package, reason=f"the extra `{marker}` is not installed")
