@@ -57,7 +57,7 @@ def few(shape: CaptureShape, masked: bool) -> FitPreset:
         frustum_near_only=shape != "forward-facing",
         distortion=Ramp(0.0, 1e-2, 0.2, 0.6),
         entropy=Ramp(0.0, 1e-3, 0.4, 0.4),
-        depth=Ramp(0.3, 0.03),
+        depth=Ramp(0.03, 0.003) if shape == "forward-facing" else Ramp(0.3, 0.03),
         smoothness=Smoothness(weight=constant(1e-3)),
     )
     fit = replace(base.fit, losses=losses, coarse_to_fine=CoarseToFine(enabled=True))
