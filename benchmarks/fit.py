@@ -81,14 +81,14 @@ def step_ratio(train: Views, options: Options) -> dict[str, float]:
 
 def curve(train: Views, test: Views, options: Options, seed: int) -> dict[str, Any]:
     """One fit that is stopped by the clock, looked at six times on the way."""
-    plan = plan_fit(train, measure_geometry(train, stereo=False), options.preset)
+    geometry = measure_geometry(train, stereo=False)
+    plan = plan_fit(train, geometry, options.preset)
     each = seconds_per_step(plan, seed, "cpu")
     steps = int(options.seconds / each)
     system = build(plan, steps, seed, "cpu")
     optimizer = adam(system, plan.preset.optim)
     looks = {max(1, round(steps * share)) for share in (1 / 12, 1 / 6, 1 / 3, 1 / 2, 3 / 4, 1)}
     points, spent, since = [], 0.0, time.perf_counter()
-    geometry = measure_geometry(train, stereo=False)
     for step, _ in train_steps(system, optimizer, exponential(plan.preset.optim, steps), range(steps)):
         if step + 1 not in looks:
             continue

@@ -144,7 +144,7 @@ def plan_fit(
         if spread > 0.15 and not isinstance(preset, FitPreset):
             settled = replace(settled, fit=replace(settled.fit, exposure=True))
             notes.append(f"photos differ in exposure (spread {spread:.2f}): a gain per photo is fitted")
-    frame = FitFrame(near, median, radius if bounded else None, shape == "forward-facing")
+    frame = FitFrame(near, median, radius if bounded else None)
     depth = None if geometry.depth is None else geometry.depth * scale
     views = replace(train, cameras=cameras, points=None, bounds=None, depth=None)
     return Plan(views, similarity, shape, settled, name, frame, depth, geometry.confidence, tuple(notes))

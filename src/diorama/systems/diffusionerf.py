@@ -110,13 +110,11 @@ class FitFrame:
     """What the fit knows of the scene's size, in metres of the normalised frame.
 
     near: first-percentile depth of each view. sphere: radius of the ball that holds everything, None when unbounded.
-    forward_facing: the photos look one way, so that the paper's frustum term fits.
     """
 
     near: Float[Tensor, "view"]
     median_depth: float
     sphere: float | None
-    forward_facing: bool
 
 
 class DiffusioNeRF(nn.Module):
