@@ -1,124 +1,140 @@
-"""Colours that fill space: functions of a point in a solid's own axes, in metres. Values are linear light in [0, 1]."""
+"""Colours that fill space: functions of a point in an object's own frame, in metres. Values are linear light in [0, 1].
+
+This is the reference that runs on every device; `textures_numba` holds the scalar twin. What a row of numbers means is
+said in `patterns`; the patterns that lie on faces are in `painted`. Everywhere `footprint` is the size in metres of
+what a pixel sees of the surface: detail finer than that is left out, so that one ray a pixel hardly aliases.
+"""
 
 import math
-from dataclasses import dataclass
-from typing import assert_never
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-Colour = tuple[float, float, float]
-
-_LATTICE = 4096
-_PRIMES = (73856093, 19349663, 83492791)
-
-
-@dataclass(frozen=True)
-class Checker:
-    """Cubes of two colours in turn."""
-
-    one: Colour
-    two: Colour
-    side: float = 0.1
-    """Metres."""
+from diorama.worlds import painted
+from diorama.worlds import patterns as row
+from diorama.worlds import noise as lattice
+from diorama.worlds.painted import Painting, ramp, sharpened
 
 
-@dataclass(frozen=True)
-class Stripes:
-    """Layers of two colours in turn across one axis."""
+def texture_colour(
+    kind: Int[Tensor, "n"],
+    params: Float[Tensor, "n column"],
+    points: Float[Tensor, "n 3"],
+    normals: Float[Tensor, "n 3"],
+    footprint: Float[Tensor, "n"],
+    photos: Float[Tensor, "k h w 3"] | None,
+) -> Float[Tensor, "n 3"]:
+    """Linear colour of surface points.
 
-    one: Colour
-    two: Colour
-    width: float = 0.05
-    """Metres."""
-    axis: int = 2
-
-
-@dataclass(frozen=True)
-class Speckle:
-    """Stone: smooth noise of several sizes between two colours."""
-
-    one: Colour
-    two: Colour
-    grain: float = 0.08
-    """Size of the largest spots in metres."""
-    octaves: int = 4
-    contrast: float = 1.6
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Wood:
-    """Boards along x: rings that noise has bent, and a seam between boards."""
-
-    light: Colour
-    dark: Colour
-    ring: float = 0.035
-    """Metres from ring to ring."""
-    board: float = 0.25
-    """Width of a board in metres."""
-    seed: int = 0
+    kind, params: each point's row of its material. points, normals: in the object's own frame, metres; of a normal
+    only the largest axis matters (which face of a box a pattern is painted on). footprint: metres of surface across
+    one pixel. photos: what `photos.photo_stack` made; None where no material asks for one (those that do are then one
+    flat colour).
+    """
+    colour = params[:, row.ONE : row.ONE + 3].clone()
+    for number in kind.unique().tolist():
+        mine = (kind == number).nonzero()[:, 0]
+        own = Painting(params[mine], points[mine], normals[mine], footprint[mine])
+        colour[mine] = _painted(number, own, photos)
+    cell = params[:, row.STAIN_CELL]
+    wash = lattice.layered_noise(
+        points / cell[:, None], params[:, row.SEED].long() + 50, params[:, row.STAIN_GAIN], footprint / cell
+    )
+    return (colour * torch.exp(2 * params[:, row.STAIN] * wash)[:, None]).clamp(0, 1)
 
 
-Texture = Checker | Stripes | Speckle | Wood
-
-
-def noise(points: Float[Tensor, "*n 3"], seed: int) -> Float[Tensor, "*n"]:
-    """Smooth value noise in [0, 1] with one random number a unit cube, the same on every machine."""
-    table = torch.rand(_LATTICE, generator=torch.Generator().manual_seed(seed)).to(points)
-    corner = points.floor()
-    inside = points - corner
-    blend = inside * inside * (3 - 2 * inside)
-    cell = corner.long()
-    total = torch.zeros_like(points[..., 0])
-    for index in range(8):
-        step = torch.tensor([index & 1, index >> 1 & 1, index >> 2 & 1])
-        x, y, z = ((cell + step.to(cell)) * torch.tensor(_PRIMES).to(cell)).unbind(-1)
-        weight = torch.where(step.bool().to(blend.device), blend, 1 - blend).prod(-1)
-        total = total + weight * table[(x ^ y ^ z) & (_LATTICE - 1)]
-    return total
-
-
-def layered_noise(points: Float[Tensor, "*n 3"], octaves: int, seed: int) -> Float[Tensor, "*n"]:
-    """Noise of sizes 1, 1/2, 1/4, ..., each half as strong as the one before; in [0, 1]."""
-    parts = [0.5**level * noise(points * 2**level, seed + level) for level in range(octaves)]
-    return torch.stack(parts).sum(0) / (2 - 0.5 ** (octaves - 1))
-
-
-def mix(one: Colour, two: Colour, share: Float[Tensor, "*n"]) -> Float[Tensor, "*n 3"]:
-    """`one` where share is 0, `two` where it is 1."""
-    first, second = torch.tensor(one).to(share), torch.tensor(two).to(share)
-    return first + (second - first) * share[..., None]
-
-
-def colour_of(texture: Texture, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
-    """The colour of a texture at points in the solid's own axes, in metres."""
-    match texture:
-        case Checker(one, two, side):
-            odd = ((points / side + 1e-4).floor().sum(-1) % 2).to(points)
-            return mix(one, two, odd)
-        case Stripes(one, two, width, axis):
-            odd = ((points[..., axis] / width + 1e-4).floor() % 2).to(points)
-            return mix(one, two, odd)
-        case Speckle(one, two, grain, octaves, contrast, seed):
-            share = (layered_noise(points / grain, octaves, seed) - 0.5) * contrast + 0.5
-            return mix(one, two, share.clamp(0, 1))
-        case Wood():
-            return _wood(texture, points)
+def _painted(kind: int, own: Painting, photos: Tensor | None) -> Tensor:
+    match kind:
+        case row.NOISE:
+            return ramp(own, 0.5 + own.column(row.CONTRAST) * own.cloud(0))
+        case row.VORONOI:
+            return _voronoi(own)
+        case row.MARBLE:
+            return _marble(own)
+        case row.WOOD:
+            return _wood(own)
+        case row.STRIPES:
+            return _stripes(own)
+        case row.BRICK:
+            return painted.brick(own)
+        case row.DOTS:
+            return painted.dots(own)
+        case row.CHECKS:
+            return painted.checks(own)
+        case row.PRINT:
+            return painted.page(own)
+        case row.LEAVES:
+            return painted.leaves(own)
+        case row.PHOTO if photos is not None:
+            return painted.photo(own, photos)
         case _:
-            assert_never(texture)
+            return own.colour(row.ONE)
 
 
-def _wood(wood: Wood, points: Tensor) -> Tensor:
-    number = (points[..., 1] / wood.board).floor()
-    shifted = points + torch.stack([number * 3.7, number * 0.19, number * 1.3], dim=-1)
-    stretch = torch.tensor([1.2, 6.0, 6.0]).to(points)
-    bend = layered_noise(shifted * stretch, 3, wood.seed)
-    rings = 0.5 + 0.5 * (math.tau * (shifted[..., 1] / wood.ring + 3.0 * bend)).sin()
-    fibre = layered_noise(shifted * torch.tensor([14.0, 160.0, 160.0]).to(points), 2, wood.seed + 7)
-    tone = noise(torch.stack([number, number, number], dim=-1) * 1.0 + 0.5, wood.seed + 3)
-    share = (0.55 * rings + 0.35 * fibre + 0.5 * (tone - 0.5)).clamp(0, 1)
-    from_seam = (points[..., 1] / wood.board - number - 0.5).abs()
-    seam = ((from_seam - 0.485) / 0.015).clamp(0, 1)
-    return mix(wood.light, wood.dark, share) * (1 - 0.6 * seam)[..., None]
+def _voronoi(own: Painting) -> Tensor:
+    """Stones, flakes or scales: cells of their own brightness, with seams of the third colour."""
+    cell = own.column(row.CELL)
+    bend = own.column(row.WARP) * own.cloud(3)
+    first, second, owner = lattice.nearest_cells(own.points / cell[:, None] + bend[:, None], own.seed(0), 0.9)
+    tone = 0.5 + own.column(row.CONTRAST) * (lattice.unit(owner) - 0.5)
+    inside = painted.mix(own.colour(row.ONE), own.colour(row.TWO), tone.clamp(0, 1))
+    pixel = own.footprint / cell
+    seam = sharpened(second - first - own.column(row.JOINT), pixel + 0.05)
+    return painted.mix(own.colour(row.THREE), inside, torch.maximum(seam, (2 * pixel - 1).clamp(0, 1)))
+
+
+def _marble(own: Painting) -> Tensor:
+    """Clouds of two colours, and thin veins of the third that noise has bent."""
+    cloud = own.cloud(0)
+    along = own.along(own.column(row.AXIS)) / own.column(row.CELL) + own.column(row.WARP) * cloud
+    vein = (1 - (math.pi * along).sin().abs()) ** 4
+    share = 0.5 + own.column(row.CONTRAST) * cloud
+    return painted.mix(painted.mix(own.colour(row.ONE), own.colour(row.TWO), share.clamp(0, 1)), own.colour(row.THREE), 0.8 * vein)
+
+
+def _wood(own: Painting) -> Tensor:
+    """Boards sawn from trunks: rings about an axis far off, bent by noise; fibres along the grain; dark seams."""
+    cell, board, axis = own.column(row.CELL), own.column(row.WIDTH), own.column(row.AXIS)
+    along, across, depth = (own.along((axis + step) % 3) for step in range(3))
+    number, level = (across / board).floor(), (depth / board).floor()
+    word = lattice.cell_hash(number.long(), level.long(), torch.zeros_like(number.long()), own.seed(7))
+    shift, tone = lattice.unit(word), lattice.unit(lattice.next_hash(word))
+    coarse, fine = 4 * cell, 0.25 * cell
+    stretched = torch.stack([0.12 * along + 40 * cell * shift, across, depth], dim=-1) / coarse[:, None]
+    bend = lattice.layered_noise(stretched, own.seed(0), own.column(row.GAIN), own.footprint / coarse)
+    fibres = torch.stack([0.03 * along, across, depth], dim=-1) / fine[:, None]
+    fibre = lattice.layered_noise(fibres, own.seed(20), torch.full_like(cell, 0.8), own.footprint / fine)
+    trunk = torch.sqrt((across - (number + shift) * board) ** 2 + (depth - 3 * cell * shift) ** 2)
+    rings = (math.tau * (trunk / cell + own.column(row.WARP) * bend)).sin()
+    rings = 0.5 * rings * (2 - 2 * own.footprint / cell).clamp(0, 1)
+    share = 0.5 + own.column(row.CONTRAST) * (0.35 * fibre + 0.7 * (tone - 0.5) - 0.7 * rings)
+    from_seam = (0.5 - (across / board - number - 0.5).abs()) * board
+    seam = sharpened(from_seam - 0.0015, own.footprint)
+    colour = painted.mix(own.colour(row.ONE), own.colour(row.TWO), share.clamp(0, 1))
+    return colour * (0.45 + 0.55 * seam)[:, None]
+
+
+def _stripes(own: Painting) -> Tensor:
+    """Bands of two colours and a thin line of the third, perhaps wavy."""
+    cell, share = own.column(row.CELL), own.column(row.JOINT)
+    along = own.along(own.column(row.AXIS)) / cell + own.column(row.WARP) * own.cloud(0)
+    within, pixel = along - along.floor(), own.footprint / cell
+    first = sharpened(torch.minimum(share - within, within), pixel)
+    thin = sharpened(0.06 - (within - 0.5 - 0.5 * share).abs(), pixel)
+    sharp = painted.mix(painted.mix(own.colour(row.TWO), own.colour(row.ONE), first), own.colour(row.THREE), thin)
+    return painted.mix(painted.mix(own.colour(row.TWO), own.colour(row.ONE), share), sharp, (2 - 2 * pixel).clamp(0, 1))
+
+
+from diorama.worlds.textures_builtin import (  # noqa: E402 -- the old demo scene, until it has moved
+    Checker as Checker,
+    Colour as Colour,
+    Speckle as Speckle,
+    Stripes as Stripes,
+    Texture as Texture,
+    Wood as Wood,
+    colour_of as colour_of,
+    layered_noise as layered_noise,
+    mix as mix,
+    noise as noise,
+)
