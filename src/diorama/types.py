@@ -54,3 +54,16 @@ class FieldFn(Protocol):
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch rgb=3"]]:
         """Density per unit of the positions, and colour."""
         ...
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """Anything that guesses the data behind noise: the one language of samplers, guidance and priors.
+
+    x is noisy data of any shape; t is time in [0, 1] (0 clean, 1 noisiest; see `diffusion.noise`), one per sample
+    (`batch`) or one per view (`batch view`). Returns the clean estimate, shaped as x.
+    """
+
+    def __call__(self, x: Float[Tensor, "batch *shape"], t: Float[Tensor, "batch *time"], /) -> Tensor:
+        """The expected clean data, shaped as x."""
+        ...
