@@ -95,6 +95,11 @@ ROLES: dict[Role, tuple[dict[int, float], tuple[float, float], float]] = {
 """Role -> (how often each kind is drawn, smallest and largest feature in metres, added to the log of reflectance)."""
 
 
+HUES = (0.1, 0.75, 1.3, 2.4, 3.3, 4.2, -0.9)
+"""Hues of dyed things, radians from yellow over red to blue and green: yellow, orange, red, pink, blue, teal, green."""
+OFTEN = (0.16, 0.14, 0.24, 0.05, 0.2, 0.06, 0.15)
+
+
 def sample_materials(
     count: int,
     generator: torch.Generator,
@@ -126,7 +131,7 @@ def sample_materials(
     params[:, row.AXIS] = draw.whole(3)
     params[:, row.WIDTH] = draw.between(0.0, 1.0)
     params[:, row.PICTURE] = draw.whole(max(1, photos))
-    _fit_to_kind(params, kind, draw)
+    params = fit_to_kind(params, kind, generator)
     glossy = draw.uniform() < config.glossy_share
     mirror = draw.uniform() < config.mirror_share
     return Materials(
@@ -156,8 +161,9 @@ def palettes(
     level = brightness[:, :1].clamp(max=-0.1) + relative
     level = level.masked_fill(torch.tensor([True, False, False]), 0) + brightness * torch.tensor([1.0, 0, 0])
     vivid = draw.uniform() < config.vivid_share
-    warm = torch.stack([0.16 + 0.22 * draw.normal(), -0.01 + 0.09 * draw.normal()], dim=-1)
-    hue, strength = draw.uniform() * 6.2831853, draw.between(0.25, 0.9)
+    warm = torch.stack([0.26 + 0.22 * draw.normal(), 0.03 + 0.07 * draw.normal()], dim=-1)
+    hue = torch.tensor(HUES)[torch.multinomial(torch.tensor(OFTEN), count, True, generator=generator)]
+    hue, strength = hue + 0.3 * draw.normal(), draw.between(0.4, 1.3)
     dyed = torch.stack([strength * hue.cos(), 0.6 * strength * hue.sin()], dim=-1)
     tint = torch.where(vivid[:, None], dyed, warm)[:, None].expand(-1, 3, -1)
     near = 0.35 + 0.65 * (draw.uniform()[:, None, None] > 0.3)
@@ -191,8 +197,11 @@ class _Draw:
         return (self.uniform() * stop).floor().clamp(max=stop - 1)
 
 
-def _fit_to_kind(params: Tensor, kind: Tensor, draw: _Draw) -> None:
-    """Ranges that make sense for one kind only, in place."""
+def fit_to_kind(
+    params: Float[Tensor, "n column"], kind: Int[Tensor, "n"], generator: torch.Generator
+) -> Float[Tensor, "n column"]:
+    """Rows of numbers with those drawn again that have a range of their own for the kind of texture."""
+    params, draw = params.clone(), _Draw(len(params), generator)
 
     def put(number: int, column: int, value: Tensor | float) -> None:
         params[:, column] = torch.where(kind == number, value, params[:, column])
@@ -224,3 +233,4 @@ def _fit_to_kind(params: Tensor, kind: Tensor, draw: _Draw) -> None:
     light = draw.log_uniform(0.8, 1.5)[:, None].expand(-1, 3)
     chosen = (kind == row.PHOTO)[:, None]
     params[:, row.ONE : row.ONE + 3] = torch.where(chosen, light, params[:, row.ONE : row.ONE + 3])
+    return params

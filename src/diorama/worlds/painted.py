@@ -78,13 +78,13 @@ def brick(own: Painting) -> Tensor:
     across = u / width + own.column(row.WARP) * (level - 2 * (level * 0.5).floor())
     number = across.floor()
     word = cell_hash(number.long(), level.long(), torch.zeros_like(number.long()), own.seed(0))
-    tone = 0.5 + own.column(row.CONTRAST) * (unit(word) - 0.5)
+    near = (2 - 2 * own.footprint / height).clamp(0, 1)
+    tone = 0.5 + near * own.column(row.CONTRAST) * (unit(word) - 0.5)
     body = mix(own.colour(row.ONE), own.colour(row.TWO), tone.clamp(0, 1))
     upright = (0.5 - (v / height - level - 0.5).abs()) * height
     sideways = (0.5 - (across - number - 0.5).abs()) * width
     joint = own.column(row.JOINT)
     inside = sharpened(torch.minimum(upright, sideways) - 0.5 * joint * height, own.footprint)
-    near = (2 - 2 * own.footprint / height).clamp(0, 1)
     return mix(own.colour(row.THREE), body, (1 - joint) * (1 - near) + inside * near)
 
 

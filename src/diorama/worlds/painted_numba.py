@@ -72,13 +72,13 @@ def brick_at(row, u, v, footprint):
     across = u / width + row[WARP] * (level - 2.0 * math.floor(level * 0.5))
     number = math.floor(across)
     word = cell_hash_at(np.int64(number), np.int64(level), 0, np.int64(row[SEED]))
-    tone = 0.5 + row[CONTRAST] * (unit_at(word) - 0.5)
+    near = clip(2.0 - 2.0 * footprint / height)
+    tone = 0.5 + near * row[CONTRAST] * (unit_at(word) - 0.5)
     body = mixed(colour_at(row, ONE), colour_at(row, TWO), clip(tone))
     upright = (0.5 - abs(v / height - level - 0.5)) * height
     sideways = (0.5 - abs(across - number - 0.5)) * width
     joint = row[JOINT]
     inside = sharpened_at(min(upright, sideways) - 0.5 * joint * height, footprint)
-    near = clip(2.0 - 2.0 * footprint / height)
     return mixed(colour_at(row, THREE), body, (1.0 - joint) * (1.0 - near) + inside * near)
 
 

@@ -77,9 +77,9 @@ def _voronoi(own: Painting) -> Tensor:
     cell = own.column(row.CELL)
     bend = own.column(row.WARP) * own.cloud(3)
     first, second, owner = lattice.nearest_cells(own.points / cell[:, None] + bend[:, None], own.seed(0), 0.9)
-    tone = 0.5 + own.column(row.CONTRAST) * (lattice.unit(owner) - 0.5)
-    inside = painted.mix(own.colour(row.ONE), own.colour(row.TWO), tone.clamp(0, 1))
     pixel = own.footprint / cell
+    tone = 0.5 + (2 - 2 * pixel).clamp(0, 1) * own.column(row.CONTRAST) * (lattice.unit(owner) - 0.5)
+    inside = painted.mix(own.colour(row.ONE), own.colour(row.TWO), tone.clamp(0, 1))
     seam = sharpened(second - first - own.column(row.JOINT), pixel + 0.05)
     return painted.mix(own.colour(row.THREE), inside, torch.maximum(seam, (2 * pixel - 1).clamp(0, 1)))
 

@@ -127,9 +127,9 @@ def _voronoi(row, x, y, z, footprint):
     bend = row[WARP] * _cloud(row, x, y, z, 3, footprint) if row[WARP] > 0.0 else 0.0
     seed = np.int64(row[SEED])
     first, second, owner = nearest_cells_at(x / cell + bend, y / cell + bend, z / cell + bend, seed, 0.9)
-    tone = 0.5 + row[CONTRAST] * (unit_at(owner) - 0.5)
-    inside = mixed(colour_at(row, ONE), colour_at(row, TWO), clip(tone))
     pixel = footprint / cell
+    tone = 0.5 + clip(2.0 - 2.0 * pixel) * row[CONTRAST] * (unit_at(owner) - 0.5)
+    inside = mixed(colour_at(row, ONE), colour_at(row, TWO), clip(tone))
     seam = sharpened_at(second - first - row[JOINT], pixel + 0.05)
     return mixed(colour_at(row, THREE), inside, max(seam, clip(2.0 * pixel - 1.0)))
 
