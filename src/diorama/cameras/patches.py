@@ -14,6 +14,9 @@ from torch.nn.functional import normalize
 from diorama.cameras.pinhole import Cameras, in_frustum
 from diorama.cameras.rotations import axis_rotation
 
+ROUNDING = 1e-3
+"""Pixels by which a window may touch a photo's border from outside: what single precision cannot tell."""
+
 
 @dataclass(frozen=True)
 class PatchWindow:
@@ -32,6 +35,10 @@ class PatchWindow:
     def angle(self) -> float:
         """The angle (radians) that a patch in the middle of the picture spans."""
         return 2.0 * math.atan(0.5 * self.size / self.focal)
+
+
+STANDARD_WINDOW = PatchWindow()
+"""The window of DiffusioNeRF's prior and of ours."""
 
 
 def random_centres(window: PatchWindow, count: int, generator: torch.Generator) -> Float[Tensor, "patch xy=2"]:
@@ -92,7 +99,7 @@ def within_picture(windows: Cameras, photo: Cameras) -> Bool[Tensor, "patch"]:
     photo: one camera (batch shape ()) of any lens.
     """
     size = int(windows.size.reshape(-1, 2)[0, 0])
-    outline = border_pixels(size).to(windows.focal)
+    outline = border_pixels(size).clamp(ROUNDING, size - ROUNDING).to(windows.focal)
     points = windows.origins[:, None] + windows.ray_directions(outline)
     inside = in_frustum(photo, points.reshape(-1, 3).to(photo.focal))
     return inside.reshape(len(windows), -1).all(-1)

@@ -1,118 +1,187 @@
-"""Prior: anything that knows what scenes look like, as a loss on rendered patches and as a folder on disk.
+"""Prior: anything that knows what small pictures with depth look like, as a score and as a folder on disk.
 
-The folder holds `config.json` (which kind, which settings) and `model.safetensors` (the weights). Nothing in it is ever
-executed: the kind is looked up among the classes below, and safetensors holds numbers only.
+The folder is one of `nets.pretrained`: config.json names the kind, its settings and what its patches mean,
+model.safetensors holds the weights. Nothing in it is ever executed: the kind is looked up among the classes of this
+room. The field that is fitted never sees a network: it renders a patch in the prior's encoding and is handed a score.
 """
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from diorama.errors import InputError, OutputError
+from diorama.cameras.patches import STANDARD_WINDOW, PatchWindow
+from diorama.data.rgbd_coding import DEPTH_FLOOR
+from diorama.errors import InputError
+from diorama.nets.pretrained import assign_strict, read_pretrained, save_pretrained
+from diorama.priors.levels import STEPS
 
-FORMAT = 1
-"""Version of the folder; a newer one is refused."""
+LARGEST_PATCH = 512
+"""Pixels a side; a file that asks for more is refused."""
 
-_LARGEST_CONFIG = 1 << 20
+
+@dataclass(frozen=True)
+class PatchEncoding:
+    """What the numbers of a patch mean; both sides, training and fit, read it."""
+
+    channels: Literal["rgbd"] = "rgbd"
+    """(2 colour - 1, 2 disparity - 1): `data.rgbd_coding`."""
+    window: PatchWindow = STANDARD_WINDOW
+    """Size in pixels, and the angle they span."""
+    depth_floor: float = DEPTH_FLOOR
+    """Metres at which disparity is 1."""
+    depth: Literal["planar"] = "planar"
+    """Along the optical axis, not along the ray."""
+    metric: bool = True
+    """Depth is in metres; a scene of arbitrary scale must be brought near them first."""
+    colour_space: Literal["display"] = "display"
+    """Gamma-coded, as photos are stored; in [0, 1] before the coding."""
+    steps: int = STEPS
+    """Levels are steps of the discrete cosine schedule of this length."""
+    levels: tuple[int, int] = (0, 999)
+    """First and last level at which the score means something."""
+
+    def require(self, patch: Float[Tensor, "batch c h w"], level: int) -> None:
+        """ValueError where a patch has another shape, or the level lies outside the valid ones."""
+        wanted = (4, self.window.size, self.window.size)
+        if tuple(patch.shape[1:]) != wanted:
+            raise ValueError(f"a patch of {tuple(patch.shape[1:])}; this prior knows patches of {wanted}.")
+        if not self.levels[0] <= level <= self.levels[1]:
+            raise ValueError(f"level {level}; this prior is valid from {self.levels[0]} to {self.levels[1]}.")
 
 
 class Prior(nn.Module, ABC):
-    """An opinion about scenes. Subclasses are final and listed in `_build`."""
+    """An opinion about patches. Subclasses are final and listed in `_build`."""
 
     kind: str
     """The word by which `config.json` names the class."""
+    encoding: PatchEncoding
 
     @abstractmethod
-    def patch_loss(
-        self,
-        colour: Float[Tensor, "patch 3 h w"],
-        depth: Float[Tensor, "patch h w"],
-        progress: float,
-        generator: torch.Generator,
-    ) -> Float[Tensor, ""]:
-        """How unlikely rendered patches are; its gradient pulls the scene towards what the prior knows.
+    def score(self, patch: Float[Tensor, "batch c h w"], level: int) -> Float[Tensor, "batch c h w"]:
+        """The gradient of the log-density of patches with noise of a level, at these patches; float32, no graph.
 
-        colour in [0, 1]; depth planar, in the metre-like units of the normalised frame; progress: the share of the
-        fit that is done, in [0, 1]. The weight of the term is the caller's.
+        patch: in the prior's encoding, taken as if it were a noisy patch of that level (spec of DiffusioNeRF, 2.2).
+        Points to where patches are likelier. ValueError where shape or level are not the encoding's.
         """
 
     def settings(self) -> dict[str, Any]:
-        """What `config.json` must say to build this prior again, weights aside."""
+        """What `config.json` must say to build this prior again, weights and encoding aside."""
         return {}
 
-    @staticmethod
-    def from_pretrained(path: Path | str) -> "Prior":
-        """Read a prior's folder. InputError if it is none, is newer than this version, or does not fit its weights."""
-        folder = Path(path)
-        config = _read_config(folder)
-        prior = _build(config, folder)
-        weights = folder / "model.safetensors"
-        try:
-            prior.load_state_dict(load_file(weights) if weights.exists() else {})
-        except Exception as error:
-            raise InputError(
-                f"{weights} does not fit config.json beside it ({str(error).splitlines()[0]}). "
-                "Download or copy the whole folder again."
-            ) from error
-        return prior.eval()
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over kind, settings, encoding and weights: what a scene notes about the prior it was made with."""
+        described = {"kind": self.kind, "settings": self.settings(), "encoding": asdict(self.encoding)}
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
-    def save_pretrained(self, path: Path | str) -> None:
-        """Write the folder. OutputError if it exists already."""
-        folder = Path(path)
-        if folder.exists():
-            raise OutputError(f"{folder} exists already. Choose another name, or remove it first.")
-        folder.mkdir(parents=True)
-        text = json.dumps({"format": FORMAT, "kind": self.kind, "settings": self.settings()}, indent=2)
-        (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(weights, folder / "model.safetensors")
+    @staticmethod
+    def from_pretrained(place: Path | str) -> "Prior":
+        """A prior from its folder, or from the name of one that is shipped inside the package; ready to be asked.
+
+        Weights are computed with in float32, however they are stored. InputError if there is none, if it is newer than
+        this version, a pickle, damaged, or does not fit its weights.
+        """
+        found = read_pretrained(place, KINDS)
+        try:
+            with torch.device("meta"):
+                prior = _build(found.kind, found.settings)
+        except (TypeError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{found.folder / 'config.json'} cannot be understood ({error}). Copy the whole folder again."
+            ) from error
+        assign_strict(prior, found.tensors(), found.weights)
+        return prior.frozen()
+
+    def frozen(self) -> "Prior":
+        """This prior in evaluation mode, without gradients for its weights."""
+        return self.eval().requires_grad_(False)
+
+    def save_pretrained(
+        self, folder: Path | str, *, card: str = "", licence: str | None = None, half: bool = False, force: bool = False
+    ) -> Path:
+        """Write the folder, whole or not at all; see `nets.pretrained.save_pretrained`."""
+        settings = {**self.settings(), "encoding": asdict(self.encoding)}
+        return save_pretrained(
+            folder, self.kind, settings, self.state_dict(), card=card, licence=licence, half=half, force=force
+        )
 
 
 class NullPrior(Prior):
-    """No opinion: the fit without a learned prior."""
+    """No opinion: the fit without a prior, in which no patch is drawn at all."""
 
     kind = "null"
 
-    def patch_loss(
-        self,
-        colour: Float[Tensor, "patch 3 h w"],
-        depth: Float[Tensor, "patch h w"],
-        progress: float,
-        generator: torch.Generator,
-    ) -> Float[Tensor, ""]:
+    def __init__(self, encoding: PatchEncoding | None = None) -> None:
+        super().__init__()
+        self.encoding = encoding or PatchEncoding()
+
+    def score(self, patch: Float[Tensor, "batch c h w"], level: int) -> Float[Tensor, "batch c h w"]:
         """Zero, whatever the patches."""
-        del depth, progress, generator
-        return colour.new_zeros(())
+        self.encoding.require(patch, level)
+        return torch.zeros_like(patch, dtype=torch.float32)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise InputError(f"{folder} holds no prior: config.json is missing. Give the folder that contains it.")
-    if path.stat().st_size > _LARGEST_CONFIG:
-        raise InputError(f"{path} is larger than {_LARGEST_CONFIG} bytes, which no prior's settings are.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}). Download or copy the folder again.") from error
-    if not isinstance(config, dict) or not isinstance(config.get("format"), int):
-        raise InputError(f"{path} is not the description of a prior: it states no format version.")
-    if config["format"] > FORMAT:
-        raise InputError(
-            f"{path} has format {config['format']}, this diorama reads up to {FORMAT}. Install a newer diorama."
-        )
-    return config
+KINDS = (NullPrior.kind, "gaussian", "total-variation", "rgbd-patch")
+"""The kinds of this room; no others are read."""
 
 
-def _build(config: dict[str, Any], folder: Path) -> Prior:
-    match config.get("kind"):
-        case NullPrior.kind:
-            return NullPrior()
-        case other:
-            raise InputError(f"{folder} holds a prior of kind {other!r}; this diorama knows: {NullPrior.kind}.")
+def _build(kind: str, settings: Mapping[str, Any]) -> Prior:
+    """The prior of a description, with weights yet to come."""
+    from diorama.priors.gaussian import GaussianPrior
+    from diorama.priors.rgbd_patch import RgbdPatchPrior
+    from diorama.priors.total_variation import TotalVariationPrior
+
+    own = {name: value for name, value in settings.items() if name != "encoding"}
+    encoding = encoding_of(settings.get("encoding"))
+    match kind:
+        case GaussianPrior.kind:
+            return GaussianPrior.empty(encoding)
+        case TotalVariationPrior.kind:
+            return TotalVariationPrior.from_settings(own, encoding)
+        case RgbdPatchPrior.kind:
+            return RgbdPatchPrior.from_settings(own, encoding)
+        case _:
+            return NullPrior(encoding)
+
+
+def encoding_of(described: object) -> PatchEncoding:
+    """The encoding that `dataclasses.asdict` described; ValueError for what this version does not know."""
+    if not isinstance(described, Mapping):
+        raise ValueError("it does not say what the numbers of a patch mean (`encoding`)")
+    parts = _known(described, PatchEncoding())
+    parts["window"] = PatchWindow(**_known(parts["window"], PatchWindow()))
+    parts["levels"] = tuple(int(level) for level in parts["levels"])
+    encoding = PatchEncoding(**parts)
+    window, levels = encoding.window, encoding.levels
+    if (encoding.channels, encoding.depth, encoding.colour_space) != ("rgbd", "planar", "display"):
+        raise ValueError("this version reads rgbd patches of planar depth and display colour alone")
+    if not (1 <= window.size <= LARGEST_PATCH and window.focal > 0 and encoding.depth_floor > 0):
+        raise ValueError(f"patches of {window.size} pixels, focal {window.focal}, floor {encoding.depth_floor}")
+    if not (len(levels) == 2 and 0 <= levels[0] <= levels[1] < encoding.steps <= 1_000_000):
+        raise ValueError(f"levels {levels} of {encoding.steps}")
+    return encoding
+
+
+def _known(described: Any, default: Any) -> dict[str, Any]:
+    """The fields of a dataclass from a mapping that has all of them and no others, each of its default's type."""
+    names = {field.name for field in fields(default)}
+    if not isinstance(described, Mapping) or set(described) != names:
+        raise ValueError(f"{type(default).__name__} has the fields {sorted(names)}")
+    for name in names:
+        found, wanted = described[name], type(getattr(default, name))
+        plain = {PatchWindow: Mapping, tuple: list | tuple, float: int | float}.get(wanted, wanted)
+        if not isinstance(found, plain) or (isinstance(found, bool) and wanted is not bool):
+            raise ValueError(f"{type(default).__name__}.{name} cannot be {found!r}")
+    return {name: float(value) if type(getattr(default, name)) is float else value for name, value in described.items()}
