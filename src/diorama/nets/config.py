@@ -1,8 +1,11 @@
 """What steers a U-Net, and the networks of the papers by name."""
 
+import builtins
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from diorama.errors import InputError
 
@@ -51,7 +54,6 @@ class UNetConfig:
     and DiffusioNeRF's prior is asked about noise of 0.0139."""
 
     def __post_init__(self) -> None:
-        self._check_types()
         levels = len(self.multipliers)
         if not 1 <= levels <= 8 or len(self.attention) != levels:
             raise InputError(
@@ -60,12 +62,12 @@ class UNetConfig:
             )
         limits = {
             "in_channels": (1, 4096), "out_channels": (1, 4096), "width": (2, 4096), "blocks": (1, 16),
-            "head_width": (1, 1024), "groups": (1, 1024), "stem_kernel": (1, 31), "patch": (1, 32),
-            "classes": (0, 1_000_000), "context_width": (0, 65536),
+            "heads": (1, 1024), "head_width": (1, 1024), "groups": (1, 1024), "stem_kernel": (1, 31), "patch": (1, 32),
+            "classes": (0, 1_000_000), "context_width": (0, 65536), "time_scale": (1e-6, 1e6),
         }  # fmt: skip
         for name, (least, most) in limits.items():
-            if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} of a U-Net is {getattr(self, name)}; it must lie in [{least}, {most}].")
+            if (value := getattr(self, name)) is not None and not least <= value <= most:
+                raise InputError(f"{name} of a U-Net is {value}; it must lie in [{least}, {most}].")
         if any(multiplier < 1 or multiplier > 64 for multiplier in self.multipliers) or self.stem_kernel % 2 == 0:
             raise InputError(
                 f"multipliers {self.multipliers} must lie in [1, 64], stem_kernel {self.stem_kernel} be odd."
@@ -77,35 +79,16 @@ class UNetConfig:
                 f"widths with attention {self.attended} must be multiples of head_width {self.head_width}."
             )
 
-    def _check_types(self) -> None:
-        # JSON from strangers: tuples come as lists, and anything may come as anything
-        for field in fields(self):
-            value = getattr(self, field.name)
-            match field.name:
-                case "multipliers" | "attention" if isinstance(value, list | tuple):
-                    object.__setattr__(self, field.name, tuple(value))
-                    inner = int if field.name == "multipliers" else str
-                    good = all(type(item) is inner for item in value)
-                    if field.name == "attention":
-                        good = good and set(value) <= set(get_args(AttentionKind))
-                case "style" | "middle_attention":
-                    good = value in get_args(Style if field.name == "style" else AttentionKind)
-                case "heads":
-                    good = value is None or (type(value) is int and 1 <= value <= 1024)
-                case "time_scale":
-                    good = type(value) in (int, float) and value > 0
-                case _:
-                    good = type(value) is field.type
-            if not good:
-                raise InputError(f"{field.name} of a U-Net cannot be {value!r}; {field.type} is needed.")
-
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """From what `dataclasses.asdict` or `config.json` gave. InputError for what it does not know."""
-        unknown = set(settings) - {field.name for field in fields(cls)}
-        if unknown:
+    def from_settings(cls, settings: Mapping[str, Any]) -> "UNetConfig":
+        """From what `dataclasses.asdict` or `config.json` gave; missing ones default.
+
+        Raises InputError for a setting it does not know, of another type, or out of range.
+        """
+        hints = {field.name: field.type for field in fields(cls)}
+        if unknown := set(settings) - set(hints):
             raise InputError(f"a U-Net has no settings {sorted(unknown)}; the file is of another version.")
-        return cls(**settings)
+        return cls(**{name: _typed(name, hints[name], value) for name, value in settings.items()})
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -128,6 +111,20 @@ class UNetConfig:
     def multiple(self) -> int:
         """Height and width of an input must be multiples of this."""
         return self.patch * 2 ** (len(self.multipliers) - 1)
+
+
+def _typed(name: str, hint: Any, value: Any) -> Any:
+    # JSON from strangers: tuples come as lists, and anything may come as anything
+    match get_origin(hint):
+        case None if type(value) is hint or (hint is float and type(value) is int):
+            return hint(value)
+        case types.UnionType if value is None or type(value) is int:
+            return value
+        case typing.Literal if value in get_args(hint):
+            return value
+        case builtins.tuple if isinstance(value, list | tuple):
+            return tuple(_typed(name, get_args(hint)[0], item) for item in value)
+    raise InputError(f"{name} of a U-Net cannot be {value!r}; {hint} is needed.")
 
 
 def diffusionerf_paper() -> UNetConfig:

@@ -126,7 +126,8 @@ def find_pretrained(place: Path | str) -> Path:
         return named
     raise InputError(
         f"{place} is neither a folder nor the name of weights that come with diorama "
-        f"({', '.join(shipped()) or 'none'}). Give the folder that holds config.json and model.safetensors; nothing is downloaded."
+        f"({', '.join(shipped()) or 'none'}). Give the folder that holds config.json and model.safetensors; "
+        "nothing is downloaded."
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -145,7 +145,7 @@ class UNet(nn.Module):
         if height % multiple or width % multiple:
             high, wide = (-(-side // multiple) * multiple for side in (height, width))
             raise InputError(
-                f"the input is {height} high and {width} wide; at its bottom this network has one pixel for {multiple}, "
+                f"the input is {height} high and {width} wide; the bottom of this network has 1 pixel for {multiple}, "
                 f"so both must be multiples of {multiple}. Pad or resize it, for example to {high} x {wide}."
             )
         if classes is not None and self.classes is None:
@@ -160,7 +160,7 @@ class UNet(nn.Module):
         return save_pretrained(folder, KIND, asdict(self.config), self.state_dict(), card=card, half=half, force=force)
 
     @classmethod
-    def from_pretrained(cls, place: Path | str, device: str | torch.device = "cpu") -> Self:
+    def from_pretrained(cls, place: Path | str, device: str | torch.device = "cpu") -> "UNet":
         """A U-Net from its folder, or from the name of one shipped inside the package, ready for inference.
 
         Raises InputError where the folder is none, is damaged, or its weights do not fit its config (with the names).
@@ -171,7 +171,7 @@ class UNet(nn.Module):
         return network.eval()
 
     @classmethod
-    def empty(cls, settings: Mapping[str, Any]) -> Self:
+    def empty(cls, settings: Mapping[str, Any]) -> "UNet":
         """The network that a config describes, without memory for its weights (on the meta device)."""
         with torch.device("meta"):
             return cls(UNetConfig.from_settings(settings))
