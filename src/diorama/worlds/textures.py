@@ -124,17 +124,3 @@ def _stripes(own: Painting) -> Tensor:
     thin = sharpened(0.06 - (within - 0.5 - 0.5 * share).abs(), pixel)
     sharp = painted.mix(painted.mix(own.colour(row.TWO), own.colour(row.ONE), first), own.colour(row.THREE), thin)
     return painted.mix(painted.mix(own.colour(row.TWO), own.colour(row.ONE), share), sharp, (2 - 2 * pixel).clamp(0, 1))
-
-
-from diorama.worlds.textures_builtin import (  # noqa: E402 -- the old demo scene, until it has moved
-    Checker as Checker,
-    Colour as Colour,
-    Speckle as Speckle,
-    Stripes as Stripes,
-    Texture as Texture,
-    Wood as Wood,
-    colour_of as colour_of,
-    layered_noise as layered_noise,
-    mix as mix,
-    noise as noise,
-)
