@@ -102,7 +102,7 @@ def with_shifted_depth(patches: Float[Tensor, "n 4 h w"], generator: torch.Gener
     """Disparity moved sideways by an eighth of the patch against its colour."""
     del generator
     shift = max(1, patches.shape[-1] // 8)
-    moved = torch.nn.functional.pad(patches[:, 3:], (shift, 0), mode="replicate")[..., :-shift]
+    moved = torch.nn.functional.pad(patches[:, 3:], (shift, 0, 0, 0), mode="replicate")[..., :-shift]
     return torch.cat([patches[:, :3], moved], dim=1)
 
 
