@@ -41,7 +41,9 @@ def test_tau_over_a_fit_finds_the_steps_of_the_spec(fit_step, step):
 def test_karras_times_have_the_sigmas_of_edm():
     t = karras_times(edm(), 18)
     sigma = edm().sigma(t)
-    wanted = torch.tensor([(80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(18)] + [0.0])
+    wanted = torch.tensor(
+        [(80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(18)] + [0.0]
+    )
     torch.testing.assert_close(sigma.float(), wanted, rtol=1e-5, atol=1e-9)
     assert len(karras_times(edm(), 1)) == 2
 

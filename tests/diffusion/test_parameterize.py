@@ -38,9 +38,7 @@ def test_edm_on_unit_data_is_v_turned_around(rng):
     clean, noise = torch.randn(2, 5, generator=rng, dtype=torch.float64)
     t = torch.linspace(0.1, 0.9, 5, dtype=torch.float64)
     alpha, sigma = levels(linear(), t, clean)
-    torch.testing.assert_close(
-        target("edm", clean, noise, alpha, sigma), -target("v", clean, noise, alpha, sigma)
-    )
+    torch.testing.assert_close(target("edm", clean, noise, alpha, sigma), -target("v", clean, noise, alpha, sigma))
 
 
 def test_edm_is_the_preconditioning_of_its_paper(rng):

@@ -1,8 +1,8 @@
 """How much of the data and how much noise there is at a time: x_t = alpha(t) * clean + sigma(t) * noise.
 
 Time is a number in [0, 1]. 0 is clean data, exactly, in every schedule (alpha 1, sigma 0); 1 is the noisiest.
-Where a schedule is defined by T discrete steps k = 0 ... T-1, step k lies at time (k + 1) / T, so that abar of step k is
-alpha((k + 1) / T)^2, and clean data is "step -1". Between two steps log(alpha^2) is linear in time.
+Where a schedule is defined by T discrete steps k = 0 ... T-1, step k lies at time (k + 1) / T, so that abar of step k
+is alpha((k + 1) / T)^2, and clean data is "step -1". Between two steps log(alpha^2) is linear in time.
 """
 
 import math
@@ -37,7 +37,7 @@ class CosineSteps:
 
 @dataclass(frozen=True)
 class BetaSteps:
-    """Betas that grow evenly over discrete steps. Sources: arXiv 2006.11239 (linear), 2112.10752 (evenly in the root)."""
+    """Betas that grow evenly over discrete steps. Sources: arXiv 2006.11239 (linear), 2112.10752 (in the root)."""
 
     steps: int = 1000
     """Number of discrete steps."""

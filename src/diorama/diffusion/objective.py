@@ -72,15 +72,14 @@ def gain(prediction: Prediction, alpha: Tensor, sigma: Tensor, data_std: float) 
             return sigma * data_std / norms(alpha, sigma, data_std)
 
 
-def weights(
-    objective: Objective, t: Float[Tensor, "batch *time"], schedule: Schedule
-) -> Float[Tensor, "batch *time"]:
+def weights(objective: Objective, t: Float[Tensor, "batch *time"], schedule: Schedule) -> Float[Tensor, "batch *time"]:
     """What to multiply the error by, so that the rule holds for the prediction that it was made for.
 
     A rule on squared errors is carried from one prediction to another by the square of `gain`; for l1, by `gain`.
     """
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     snr = schedule.log_snr(t).exp()
+    home: Prediction
     match objective.weight:
         case UniformWeight():
             return torch.ones_like(t)
@@ -92,7 +91,9 @@ def weights(
             home, value = "edm", torch.ones_like(t)
     if home == objective.prediction:
         return value
-    carried = gain(objective.prediction, alpha, sigma, objective.data_std) / gain(home, alpha, sigma, objective.data_std)
+    carried = gain(objective.prediction, alpha, sigma, objective.data_std) / gain(
+        home, alpha, sigma, objective.data_std
+    )
     return value * (carried.square() if objective.norm == "l2" else carried)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from diorama.diffusion.noise import Schedule
@@ -31,7 +31,7 @@ TINY = 1e-30
 """Stands for a sigma or alpha of 0 where one is divided by; the quotient is then not used, or 0 / TINY."""
 
 
-def spread(value: Float[Tensor, "batch *time"], x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "..."]:
+def spread(value: Shaped[Tensor, "batch *time"], x: Float[Tensor, "batch *shape"]) -> Shaped[Tensor, "..."]:
     """A number per sample or per view, with axes of one element added so that it broadcasts over x."""
     if value.shape != x.shape[: value.ndim]:
         raise InputError(
@@ -142,7 +142,7 @@ def ask(
     value = network(x, (clock or schedule.clock)(t))
     if value.shape != x.shape:
         raise InputError(
-            f"the network made {tuple(value.shape)} from {tuple(x.shape)}. A denoiser's network returns what it is given."
+            f"the network made {tuple(value.shape)} from {tuple(x.shape)}. It must return the shape it gets."
         )
     return value
 
@@ -158,7 +158,9 @@ def as_denoiser(
     """A network as a `Denoiser`: (x, t in [0, 1]) -> clean estimate.
 
     `clock` says which number the network is told about the time (default `schedule.clock`: the step k as a float for
-    schedules of steps). `data_std` matters for `edm` alone. Gradients flow.
+    schedules of steps). `data_std` matters for `edm` alone. Gradients flow. Where alpha is nearly 0 (5e-5 at time 1 of
+    `discrete_cosine`) the clean estimate of a noise network is its error magnified by 1 / alpha: sample through
+    `guidance.clamped`, as the papers do, or predict v.
     """
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class Step:
     next_alpha: Float[Tensor, "..."]
     next_sigma: Float[Tensor, "..."]
     width: Float[Tensor, "..."]
-    """Growth of log(alpha/sigma) in the step: half that of log-SNR; infinite if it starts at no signal or ends clean."""
+    """Growth of log(alpha/sigma) in the step, half that of log-SNR; infinite from no signal, or to clean data."""
     moves: Bool[Tensor, "..."]
     """Where time changes."""
 
@@ -99,12 +99,15 @@ def walk(schedule: Schedule, times: Float[Tensor, "node *time"], x: Float[Tensor
     moves = grid.diff(dim=0) != 0
     width = torch.where(moves, half[1:] - half[:-1], torch.zeros(()).double())
     for index in range(len(grid) - 1):
-        numbers = (alphas[index], sigmas[index], alphas[index + 1], sigmas[index + 1], width[index])
         yield Step(
             index,
-            grid[index].to(x),
-            grid[index + 1].to(x),
-            *(spread(number.to(x), x) for number in numbers),
+            time=grid[index].to(x),
+            next_time=grid[index + 1].to(x),
+            alpha=spread(alphas[index].to(x), x),
+            sigma=spread(sigmas[index].to(x), x),
+            next_alpha=spread(alphas[index + 1].to(x), x),
+            next_sigma=spread(sigmas[index + 1].to(x), x),
+            width=spread(width[index].to(x), x),
             moves=spread(moves[index].to(x.device), x),
         )
 
