@@ -3,7 +3,7 @@
 import torch
 
 from diorama.worlds import patterns as row
-from diorama.worlds.materials import MaterialConfig, join_materials, palettes, sample_materials
+from diorama.worlds.materials import PICTURED, MaterialConfig, join_materials, palettes, sample_materials
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -15,7 +15,8 @@ def test_photos_take_their_share_only_where_there_are_photos():
     assert not bool((without.kind == row.PHOTO).any())
     with_them = sample_materials(2000, rng(), photos=7)
     share = float((with_them.kind == row.PHOTO).float().mean())
-    assert 0.3 < share < 0.5
+    assert 0.45 < share < 0.55
+    assert all(0.1 <= share <= 0.5 for share, _, _ in PICTURED.values())
     assert set(with_them.params[with_them.kind == row.PHOTO][:, row.PICTURE].tolist()) == set(map(float, range(7)))
 
 

@@ -40,7 +40,10 @@ def test_gradient_noise_is_zero_on_its_lattice_and_continuous():
 
 
 def test_noise_has_mean_zero_and_a_deviation_of_one_half():
-    for values in (gradient_noise(MANY, SEED), layered_noise(MANY, SEED, torch.full((40_000,), 0.7), torch.zeros(40_000))):
+    for values in (
+        gradient_noise(MANY, SEED),
+        layered_noise(MANY, SEED, torch.full((40_000,), 0.7), torch.zeros(40_000)),
+    ):
         assert abs(float(values.mean())) < 0.02
         assert float(values.std()) == pytest.approx(0.5, rel=0.08)
 

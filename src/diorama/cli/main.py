@@ -35,6 +35,11 @@ VERBS = {
         "diorama.pipelines.evaluate", "a scene against held-out photos, or a protocol", "diorama evaluate scene"
     ),
     "pose": Verb("diorama.pipelines.pose", "bare photos to cameras", "diorama pose photos/ -o posed"),
+    "worlds": Verb(
+        "diorama.pipelines.worlds",
+        "a contact sheet of procedural scenes",
+        "diorama worlds --kind room -n 16 -o sheet.png",
+    ),
     "demo": Verb("diorama.pipelines.demo", "the whole road on a scene in the box", "diorama demo"),
     "doctor": Verb("diorama.pipelines.doctor", "what this machine can do, what is missing", "diorama doctor"),
 }

@@ -94,9 +94,7 @@ def meter(linear: Float[Tensor, "*view 3 h w"], config: FilmConfig = STANDARD) -
     return config.key / float(luminance.clamp(1e-3, 4.0).log().mean().exp())
 
 
-def develop(
-    linear: Float[Tensor, "view 3 h w"], film: Film, generator: torch.Generator
-) -> Float[Tensor, "view 3 h w"]:
+def develop(linear: Float[Tensor, "view 3 h w"], film: Film, generator: torch.Generator) -> Float[Tensor, "view 3 h w"]:
     """Photographs in [0, 1] on the 256 steps of 8 bits, from linear light whose geometric mean is the key (`meter`).
 
     The order is a camera's: lens, sensor (shot and read noise), white balance, tone curve, storage.

@@ -50,8 +50,8 @@ class Materials:
 class MaterialConfig:
     """How materials are drawn. Colours are linear reflectances."""
 
-    photo_share: float = 0.4
-    """Share of materials that show a crop of a photo, where there are photos at all (30 to 50 % wanted)."""
+    photo_share: float = 1.0
+    """Times a role's own share of materials that show a crop of a photo, where there are photos: `PICTURED`."""
     brightness: float = -1.35
     """Mean natural logarithm of reflectance: e^-1.35 = 0.26; photographers' grey is 0.18, painted rooms are lighter."""
     brightness_spread: float = 0.75
@@ -100,6 +100,18 @@ HUES = (0.1, 0.75, 1.3, 2.4, 3.3, 4.2, -0.9)
 OFTEN = (0.16, 0.14, 0.24, 0.05, 0.2, 0.06, 0.15)
 
 
+PICTURED: dict[Role, tuple[float, float, float]] = {
+    "thing": (0.5, 0.1, 0.5),
+    "furniture": (0.4, 0.4, 1.6),
+    "wall": (0.3, 1.2, 4.0),
+    "ceiling": (0.1, 1.5, 4.0),
+    "floor": (0.35, 0.6, 3.0),
+    "ground": (0.3, 1.5, 8.0),
+    "building": (0.35, 1.5, 8.0),
+}
+"""Role -> (share of its materials that show a photo, smallest and largest side of the crop in metres)."""
+
+
 def sample_materials(
     count: int,
     generator: torch.Generator,
@@ -113,7 +125,8 @@ def sample_materials(
     draw = _Draw(count, generator)
     kinds = torch.tensor(list(weights))
     kind = kinds[torch.multinomial(torch.tensor(list(weights.values())).float(), count, True, generator=generator)]
-    pictured = draw.uniform() < config.photo_share * (photos > 0)
+    share, smallest_crop, largest_crop = PICTURED[role]
+    pictured = draw.uniform() < config.photo_share * share * (photos > 0)
     kind = torch.where(pictured, row.PHOTO, kind)
     params = torch.zeros(count, row.COLUMNS)
     params[:, row.SEED] = draw.whole(1 << 20)
@@ -132,6 +145,8 @@ def sample_materials(
     params[:, row.WIDTH] = draw.between(0.0, 1.0)
     params[:, row.PICTURE] = draw.whole(max(1, photos))
     params = fit_to_kind(params, kind, generator)
+    crop = draw.log_uniform(smallest_crop, largest_crop)
+    params[:, row.CELL] = torch.where(kind == row.PHOTO, crop, params[:, row.CELL])
     glossy = draw.uniform() < config.glossy_share
     mirror = draw.uniform() < config.mirror_share
     return Materials(
@@ -228,8 +243,7 @@ def fit_to_kind(
     put(row.LEAVES, row.CELL, 3 * cell)
     put(row.LEAVES, row.CONTRAST, draw.between(0.1, 0.8))
     put(row.LEAVES, row.JOINT, draw.between(0.0, 1.0))
-    put(row.PHOTO, row.CELL, draw.between(6.0, 20.0) * cell)
-    put(row.PHOTO, row.STAIN, 0.0)
+    put(row.PHOTO, row.STAIN, draw.between(0.0, 0.05))
     light = draw.log_uniform(0.8, 1.5)[:, None].expand(-1, 3)
     chosen = (kind == row.PHOTO)[:, None]
     params[:, row.ONE : row.ONE + 3] = torch.where(chosen, light, params[:, row.ONE : row.ONE + 3])

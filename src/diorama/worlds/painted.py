@@ -38,9 +38,7 @@ class Painting:
     def cloud(self, more: int) -> Float[Tensor, "n"]:
         """Noise of the row's own cells and gain; deviation about 0.5."""
         cell = self.column(row.CELL)
-        return layered_noise(
-            self.points / cell[:, None], self.seed(more), self.column(row.GAIN), self.footprint / cell
-        )
+        return layered_noise(self.points / cell[:, None], self.seed(more), self.column(row.GAIN), self.footprint / cell)
 
     def face(self) -> Float[Tensor, "n 2"]:
         """Metres along that face of a box which the normal is closest to, turned: (x, y) on top, (x or y, z) aside."""

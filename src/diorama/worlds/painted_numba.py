@@ -202,7 +202,9 @@ def leaves_at(row, u, v, footprint):
             word = cell_hash_at(np.int64(left) + i, np.int64(below) + j, level, seed)
             second = next_hash_at(word)
             dx, dy = x - left - i - unit_at(word), y - below - j - unit_at(second)
-            if dx * dx + dy * dy > 0.5748:  # no leaf reaches further: 0.75, or the corner of a box, 0.75 * 2 ** 0.5 / 1.4
+            if (
+                dx * dx + dy * dy > 0.5748
+            ):  # no leaf reaches further: 0.75, or the corner of a box, 0.75 * 2 ** 0.5 / 1.4
                 continue
             third = next_hash_at(second)
             height = np.float64((third >> u32(10)) & low) / 1023.0

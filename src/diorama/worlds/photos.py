@@ -57,9 +57,9 @@ def random_crop(linear: Float[Tensor, "3 h w"], side: int, generator: torch.Gene
     length = max(1, round(min(height, width) * (0.33 + 0.67 * share)))
     left, top = round(x * (width - length)), round(y * (height - length))
     piece = linear[None, :, top : top + length, left : left + length]
-    return torch.nn.functional.interpolate(
-        piece, (side, side), mode="bilinear", align_corners=False, antialias=True
-    )[0].clamp(0, 1)
+    return torch.nn.functional.interpolate(piece, (side, side), mode="bilinear", align_corners=False, antialias=True)[
+        0
+    ].clamp(0, 1)
 
 
 def with_smaller(crop: Float[Tensor, "3 side side"]) -> Float[Tensor, "h w 3"]:

@@ -144,5 +144,7 @@ def _rows_of(file: Path) -> int:
     except (SafetensorError, OSError, IndexError) as error:
         raise InputError(f"{file} is no whole shard ({error}). Delete it and write the shards again.") from error
     if len(lengths) != 1:
-        raise InputError(f"{file}: tensors of {sorted(lengths)} rows, which should agree. Delete it and write it again.")
+        raise InputError(
+            f"{file}: tensors of {sorted(lengths)} rows, which should agree. Delete it and write it again."
+        )
     return int(lengths.pop())

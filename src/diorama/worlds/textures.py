@@ -90,7 +90,9 @@ def _marble(own: Painting) -> Tensor:
     along = own.along(own.column(row.AXIS)) / own.column(row.CELL) + own.column(row.WARP) * cloud
     vein = (1 - (math.pi * along).sin().abs()) ** 4
     share = 0.5 + own.column(row.CONTRAST) * cloud
-    return painted.mix(painted.mix(own.colour(row.ONE), own.colour(row.TWO), share.clamp(0, 1)), own.colour(row.THREE), 0.8 * vein)
+    return painted.mix(
+        painted.mix(own.colour(row.ONE), own.colour(row.TWO), share.clamp(0, 1)), own.colour(row.THREE), 0.8 * vein
+    )
 
 
 def _wood(own: Painting) -> Tensor:
