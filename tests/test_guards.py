@@ -13,7 +13,7 @@ import torch
 import diorama
 from diorama.cameras.pinhole import Cameras
 from diorama.types import Rendering
-from diorama.worlds.textures import noise
+from diorama.worlds.noise import gradient_noise
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -22,14 +22,15 @@ pytest_plugins = ["pytester"]
 
 
 def test_a_wrong_shape_given_to_a_function_is_an_error():
-    assert noise(torch.rand(5, 3), 0).shape == (5,)
+    seeds = torch.zeros(5, dtype=torch.int64)
+    assert gradient_noise(torch.rand(5, 3), seeds).shape == (5,)
     with pytest.raises(jaxtyping.TypeCheckError, match="points"):
-        noise(torch.rand(5, 4), 0)
+        gradient_noise(torch.rand(5, 4), seeds)
 
 
 def test_a_wrong_type_given_to_a_function_is_an_error():
     with pytest.raises(jaxtyping.TypeCheckError, match="points"):
-        noise(torch.zeros(5, 3, dtype=torch.int64), 0)
+        gradient_noise(torch.zeros(5, 3, dtype=torch.int64), torch.zeros(5, dtype=torch.int64))
 
 
 def test_axes_that_disagree_inside_a_dataclass_are_an_error():

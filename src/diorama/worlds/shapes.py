@@ -1,159 +1,384 @@
-"""Where a ray meets a solid. Every shape fills the box [-1, 1]^3 in its own frame; a placement puts it in the world.
+"""Where a ray meets a solid: the readable reference, for any device. `shapes_numba` holds the scalar twin.
 
-The world is z-up, in metres. Rays in a shape's own frame have directions that are not unit vectors: distances along the
-ray are then the same in both frames, and nothing needs to be scaled back.
+Everything happens in a solid's own frame, in metres, where it fills the box [-size, size]. Functions take flat lists
+of pairs (ray, solid): `o`, `d` origin and unit direction, `size`, `params` the solid's row. Five shapes have a closed
+form; the others are marched: their signed distance never overstates how far the surface is.
 """
 
 import math
-from dataclasses import dataclass
-from typing import assert_never
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-NOTHING = math.inf
-"""The distance to a surface that the ray never meets."""
+BLOCK = 0
+"""A box."""
+BALL = 1
+"""An ellipsoid."""
+FRUSTUM = 2
+"""A cylinder about z that narrows: params 0 is the radius of its top, relative to its foot; 0 is a cone."""
+BEVELLED = 3
+"""A box whose edges are cut off at 45 degrees; params 0 is the cut in metres."""
+GABLE = 4
+"""A roof: a prism along x whose ridge is at the top."""
+ROUNDED = 5
+"""A box with round edges; params 0 is their radius in metres."""
+DRUM = 6
+"""A cylinder about z with round edges; params 0 is their radius in metres."""
+RING = 7
+"""A torus about z; params 0 is the radius of the tube in metres."""
+CUSHION = 8
+"""A superquadric; params 0 and 1 are the exponents across and along z: 2 is round, 8 is boxy. Source: Barr (1981)."""
+LATHE = 9
+"""A turned solid about z. params 0..7: radii from foot to top, relative to size x (control points of a quadratic
+B-spline); 8: thickness of the wall in metres, 0 if it is solid, else it is open at the top; 9: its steepest slope."""
+HEIGHTS = 10
+"""Ground under a table of heights; params 0 is the table, 1 its steepest slope."""
+TWISTED = 11
+"""A rounded box turned about z as it rises; params: half sides, radians per metre, radius of its edges."""
+BENT = 12
+"""A bar bent about y; params: radius of the bend, half its angle, half its width and height, radius of its edges. Its
+middle lies on +z, the centre of the bend at the origin."""
+CARVED = 13
+"""Two parts joined. params 0: 0 union, 1 difference, 2 intersection; 1, 2: the parts (0 box, 1 ball, 2 cylinder about
+z, 3 cylinder about x); 3: width of the seam; 4..6: size of the first; 7..9: where the second stands; 10..12: its size;
+13: radius of edges."""
+FIRST_MARCHED = ROUNDED
+
+KNOTS = 8
+"""Radii of a lathe."""
+MARCH_STEPS = 128
+"""Most steps of a march."""
+REFINEMENTS = 7
+"""Steps of false position once the surface is between two points."""
+LEAST_STEP = (0.004, 0.001)
+"""Least step of a march: relative to the smallest side, and to the distance from the ray's origin."""
+PROBE = 0.002
+"""Half width of the differences that give a normal, relative to the smallest side."""
+TINY = 1e-12
 
 
-@dataclass(frozen=True)
-class Ball:
-    """x^2 + y^2 + z^2 <= 1."""
+def box_span(
+    o: Float[Tensor, "*n 3"], d: Float[Tensor, "*n 3"], size: Float[Tensor, "*#n 3"]
+) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
+    """Where rays enter and leave the box [-size, size]; they miss it if they leave before they enter."""
+    slope = torch.where(d.abs() < TINY, TINY, d)
+    low, high = (-size - o) / slope, (size - o) / slope
+    return torch.minimum(low, high).amax(-1), torch.maximum(low, high).amin(-1)
 
 
-@dataclass(frozen=True)
-class Block:
-    """max(|x|, |y|, |z|) <= 1."""
+def first_hit(
+    shape: int,
+    o: Float[Tensor, "n 3"],
+    d: Float[Tensor, "n 3"],
+    size: Float[Tensor, "n 3"],
+    params: Float[Tensor, "n 16"],
+    heights: Float[Tensor, "field h w"],
+) -> Float[Tensor, "n"]:
+    """Distance to the first surface in front of each origin, inf where there is none. From inside a closed form the way
+    out counts, from inside a marched shape nothing does."""
+    start, end = box_span(o, d, size)
+    missed = (start > end) | (end <= 0)
+    if shape >= FIRST_MARCHED:
+        distance = _march(shape, o, d, size, params, heights, start, torch.where(missed, -1.0, end))
+    else:
+        distance = _closed_form(shape, o, d, size, params, start, end)
+    return torch.where(missed, math.inf, distance)
 
 
-@dataclass(frozen=True)
-class Cylinder:
-    """x^2 + y^2 <= 1 and |z| <= 1, with flat ends."""
-
-
-@dataclass(frozen=True)
-class Cone:
-    """x^2 + y^2 <= ((1 - z) / 2)^2 and |z| <= 1: the tip is at z = 1, the round foot at z = -1."""
-
-
-Shape = Ball | Block | Cylinder | Cone
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a solid stands."""
-
-    position: tuple[float, float, float]
-    """Its centre, in metres."""
-    size: tuple[float, float, float]
-    """Half of its extent along its own axes, in metres."""
-    turn: float = 0.0
-    """Degrees about the vertical, anticlockwise from above; applied last."""
-    tilt: float = 0.0
-    """Degrees about its own x axis; applied first."""
-
-    def rotation(self, like: Tensor) -> Float[Tensor, "3 3"]:
-        """Own axes to world axes."""
-        t, a = math.radians(self.turn), math.radians(self.tilt)
-        turn = [[math.cos(t), -math.sin(t), 0.0], [math.sin(t), math.cos(t), 0.0], [0.0, 0.0, 1.0]]
-        tilt = [[1.0, 0.0, 0.0], [0.0, math.cos(a), -math.sin(a)], [0.0, math.sin(a), math.cos(a)]]
-        return torch.tensor(turn).to(like) @ torch.tensor(tilt).to(like)
-
-    def to_own(self, points: Float[Tensor, "ray 3"]) -> Float[Tensor, "ray 3"]:
-        """World points in the solid's own axes, still in metres."""
-        return (points - torch.tensor(self.position).to(points)) @ self.rotation(points)
-
-
-def intersect(
-    shape: Shape, placement: Placement, origins: Float[Tensor, "ray 3"], directions: Float[Tensor, "ray 3"]
-) -> tuple[Float[Tensor, "ray"], Float[Tensor, "ray 3"]]:
-    """Distance to the first surface in front of each origin (inf if none) and its outward unit normal, in the world."""
-    rotation = placement.rotation(origins)
-    size = torch.tensor(placement.size).to(origins)
-    o = placement.to_own(origins) / size
-    d = directions @ rotation / size
+def normals(
+    shape: int,
+    q: Float[Tensor, "n 3"],
+    size: Float[Tensor, "n 3"],
+    params: Float[Tensor, "n 16"],
+    heights: Float[Tensor, "field h w"],
+) -> Float[Tensor, "n 3"]:
+    """Outward unit normals at points of the surface."""
     match shape:
-        case Ball():
-            distance, normal = _ball(o, d)
-        case Block():
-            distance, normal = _block(o, d)
-        case Cylinder():
-            distance, normal = _cylinder(o, d)
-        case Cone():
-            distance, normal = _cone(o, d)
+        case 0:
+            u = q / size
+            axis = u.abs().argmax(-1)
+            normal = torch.nn.functional.one_hot(axis, 3).to(q) * torch.sign(u)
+        case 1:
+            normal = q / size**2
+        case 2:
+            normal = _frustum_normal(q, size, params[:, 0])
+        case 3 | 4:
+            planes, offsets = _planes(shape, size, params)
+            excess = (planes * q[:, None]).sum(-1) - offsets
+            normal = planes[torch.arange(len(q), device=q.device), excess.argmax(-1)]
         case _:
-            assert_never(shape)
-    return distance, torch.nn.functional.normalize((normal / size) @ rotation.T, dim=-1)
+            h = PROBE * size.amin(-1)
+            normal = torch.zeros_like(q)
+            for corner in ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0)):
+                step = q.new_tensor(corner)
+                normal = normal + step * signed_distance(shape, q + step * h[:, None], size, params, heights)[:, None]
+    return torch.nn.functional.normalize(normal, dim=-1)
+
+
+def signed_distance(
+    shape: int,
+    q: Float[Tensor, "n 3"],
+    size: Float[Tensor, "n 3"],
+    params: Float[Tensor, "n 16"],
+    heights: Float[Tensor, "field h w"],
+) -> Float[Tensor, "n"]:
+    """At most the distance to the surface of a marched shape, negative inside."""
+    p = params.unbind(-1)
+    match shape:
+        case 5:
+            return _box(q, size, p[0])
+        case 6:
+            return _drum(q[:, 0], q[:, 1], q[:, 2], size[:, 0], size[:, 2], p[0])
+        case 7:
+            return torch.hypot(torch.hypot(q[:, 0], q[:, 1]) - (size[:, 0] - p[0]), q[:, 2]) - p[0]
+        case 8:
+            return _cushion(q / size, size, p[0], p[1])
+        case 9:
+            return _lathe(q, size, params)
+        case 10:
+            return _ground(q, size, p[0].long(), p[1], heights)
+        case 11:
+            return _twisted(q, size, params)
+        case 12:
+            return _bent(q, params)
+        case _:
+            return _carved(q, params)
+
+
+def _closed_form(shape: int, o: Tensor, d: Tensor, size: Tensor, params: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    match shape:
+        case 0:
+            return _in_front(start, end)
+        case 1:
+            u, v = o / size, d / size
+            return _in_front(*_roots((v * v).sum(-1), (u * v).sum(-1), (u * u).sum(-1) - 1))
+        case 2:
+            return _frustum(o / size, d / size, params[:, 0])
+        case _:
+            return _in_front(*_clipped(o, d, *_planes(shape, size, params), start, end))
+
+
+def _in_front(near: Tensor, far: Tensor) -> Tensor:
+    """The first of a span's ends in front of the origin; inf if it is empty or behind."""
+    first = torch.where(near > 0, near, far)
+    return torch.where((near <= far) & (far > 0), first, math.inf)
 
 
 def _roots(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Both solutions of a t^2 + 2 b t + c = 0, the smaller first; inf where there is none."""
+    """Both solutions of a t^2 + 2 b t + c = 0, the smaller first; an empty span where there is none."""
     under = b * b - a * c
     root = under.clamp(min=0).sqrt()
-    safe = torch.where(a.abs() < 1e-12, 1e-12, a)
+    safe = torch.where(a.abs() < TINY, TINY, a)
     one, two = (-b - root) / safe, (-b + root) / safe
     exists = under >= 0
+    return torch.where(exists, torch.minimum(one, two), math.inf), torch.where(exists, torch.maximum(one, two), -1.0)
+
+
+def _frustum(u: Tensor, v: Tensor, taper: Tensor) -> Tensor:
+    """x^2 + y^2 <= (m - k z)^2 and |z| <= 1, with m = (1 + taper) / 2 and k = (1 - taper) / 2."""
+    m, k = 0.5 * (1 + taper), 0.5 * (1 - taper)
+    wide = m - k * u[:, 2]
+    near, far = _roots(
+        v[:, 0] ** 2 + v[:, 1] ** 2 - (k * v[:, 2]) ** 2,
+        u[:, 0] * v[:, 0] + u[:, 1] * v[:, 1] + k * v[:, 2] * wide,
+        u[:, 0] ** 2 + u[:, 1] ** 2 - wide**2,
+    )
+    first = torch.full_like(near, math.inf)
+    for t in (near, far):
+        z = u[:, 2] + torch.where(torch.isfinite(t), t, 0.0) * v[:, 2]
+        first = torch.where((t > 0) & (t < first) & (z.abs() <= 1), t, first)
+    slope = torch.where(v[:, 2].abs() < TINY, TINY, v[:, 2])
+    for z, radius in ((1.0, taper), (-1.0, torch.ones_like(taper))):
+        t = (z - u[:, 2]) / slope
+        square = (u[:, 0] + t * v[:, 0]) ** 2 + (u[:, 1] + t * v[:, 1]) ** 2
+        first = torch.where((t > 0) & (t < first) & (square <= radius**2), t, first)
+    return first
+
+
+def _frustum_normal(q: Tensor, size: Tensor, taper: Tensor) -> Tensor:
+    u = q / size
+    k = 0.5 * (1 - taper)
+    wide = 0.5 * (1 + taper) - k * u[:, 2]
+    from_wall = (torch.hypot(u[:, 0], u[:, 1]) - wide).abs() * size[:, 0]
+    on_end = (u[:, 2].abs() - 1).abs() * size[:, 2] < from_wall
+    wall = torch.stack([u[:, 0], u[:, 1], k * wide], dim=-1) / size
+    end = torch.stack([torch.zeros_like(k), torch.zeros_like(k), torch.sign(u[:, 2])], dim=-1)
+    return torch.where(on_end[:, None], end, wall)
+
+
+def _planes(shape: int, size: Tensor, params: Tensor) -> tuple[Float[Tensor, "n plane 3"], Float[Tensor, "n plane"]]:
+    """Half spaces n q <= offset whose common part is the solid."""
+    a, b, c = size.unbind(-1)
+    if shape == GABLE:
+        zero = torch.zeros_like(a)
+        sides = [[zero - 1, zero, zero], [zero + 1, zero, zero], [zero, zero, zero - 1]]
+        slopes = [[zero, 2 * c, b], [zero, -2 * c, b]]
+        planes = torch.stack([torch.stack(row, -1) for row in sides + slopes], 1)
+        length = torch.hypot(2 * c, b)
+        planes = planes / planes.norm(dim=-1, keepdim=True)
+        return planes, torch.stack([a, a, c, b * c / length, b * c / length], -1)
+    rows, offsets = [], []
+    for axis in range(3):
+        for sign in (-1.0, 1.0):
+            rows.append([sign if each == axis else 0.0 for each in range(3)])
+            offsets.append(size[:, axis])
+    half = math.sqrt(0.5)
+    for one, two in ((0, 1), (0, 2), (1, 2)):
+        for first in (-half, half):
+            for second in (-half, half):
+                rows.append([first if each == one else second if each == two else 0.0 for each in range(3)])
+                offsets.append(half * (size[:, one] + size[:, two] - params[:, 0]))
+    return size.new_tensor(rows).expand(len(size), -1, -1), torch.stack(offsets, -1)
+
+
+def _clipped(
+    o: Tensor, d: Tensor, planes: Tensor, offsets: Tensor, start: Tensor, end: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The span of rays within half spaces."""
+    height, speed = offsets - (planes * o[:, None]).sum(-1), (planes * d[:, None]).sum(-1)
+    t = height / torch.where(speed.abs() < TINY, TINY, speed)
+    enter = torch.where(speed < 0, t, -math.inf).amax(-1)
+    leave = torch.where(speed > 0, t, math.inf).amin(-1)
+    aside = ((speed.abs() < TINY) & (height < 0)).any(-1)
+    return torch.maximum(start, enter), torch.where(aside, -math.inf, torch.minimum(end, leave))
+
+
+def _march(
+    shape: int, o: Tensor, d: Tensor, size: Tensor, params: Tensor, heights: Tensor, start: Tensor, end: Tensor
+) -> Tensor:
+    """Step by the signed distance until the surface lies between two points, then close in."""
+    result = torch.full_like(start, math.inf)
+    slack = LEAST_STEP[0] * size.amin(-1)
+
+    def field(which: Tensor, t: Tensor) -> Tensor:
+        return signed_distance(shape, o[which] + t[:, None] * d[which], size[which], params[which], heights)
+
+    alive = (end > 0).nonzero()[:, 0]
+    t = start[alive].clamp(min=0)
+    value = field(alive, t)
+    at_door = (value <= 0) & (start[alive] > 0)
+    result[alive[at_door]] = t[at_door]
+    keep = value > 0
+    alive, t, value = alive[keep], t[keep], value[keep]
+    for _ in range(MARCH_STEPS):
+        if len(alive) == 0:
+            return result
+        least = slack[alive] + LEAST_STEP[1] * t
+        ahead = torch.minimum(t + torch.maximum(value, least), end[alive])
+        value_ahead = field(alive, ahead)
+        crossed = value_ahead <= 0
+        if bool(crossed.any()):
+            which = alive[crossed]
+            result[which] = _close_in(
+                lambda x, which=which: field(which, x),
+                t[crossed], ahead[crossed], value[crossed], value_ahead[crossed],
+            )
+        keep = ~crossed & (ahead < end[alive])
+        alive, t, value = alive[keep], ahead[keep], value_ahead[keep]
+    near = value < 4 * (slack[alive] + LEAST_STEP[1] * t)
+    result[alive[near]] = t[near]
+    return result
+
+
+def _close_in(field, low: Tensor, high: Tensor, above: Tensor, below: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    """False position with the Illinois rule; the root lies between low and high."""
+    side = torch.zeros_like(low)
+    for _ in range(REFINEMENTS):
+        middle = low + (high - low) * above / (above - below).clamp(min=1e-30)
+        value = field(middle)
+        up = value > 0
+        below = torch.where(up & (side > 0), 0.5 * below, below)
+        above = torch.where(~up & (side < 0), 0.5 * above, above)
+        low, above = torch.where(up, middle, low), torch.where(up, value, above)
+        high, below = torch.where(up, high, middle), torch.where(up, below, value)
+        side = torch.where(up, 1.0, -1.0)
+    return low + (high - low) * above / (above - below).clamp(min=1e-30)
+
+
+def _box(q: Tensor, size: Tensor, radius: Tensor) -> Tensor:
+    out = q.abs() - (size - radius[:, None])
+    return out.clamp(min=0).norm(dim=-1) + out.amax(-1).clamp(max=0) - radius
+
+
+def _drum(x: Tensor, y: Tensor, z: Tensor, radius: Tensor, half: Tensor, edge: Tensor) -> Tensor:
+    across, along = torch.hypot(x, y) - (radius - edge), z.abs() - (half - edge)
     return (
-        torch.where(exists, torch.minimum(one, two), NOTHING),
-        torch.where(exists, torch.maximum(one, two), NOTHING),
+        torch.hypot(across.clamp(min=0), along.clamp(min=0)) + torch.maximum(across, along).clamp(max=0) - edge
     )
 
 
-def _nearest(*candidates: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The first candidate (distance, normal, is it on the shape) that lies in front of the ray's origin."""
-    distance = torch.full_like(candidates[0][0], NOTHING)
-    normal = torch.zeros_like(candidates[0][1])
-    for t, n, valid in candidates:
-        closer = valid & (t > 0) & (t < distance)
-        distance = torch.where(closer, t, distance)
-        normal = torch.where(closer[..., None], n, normal)
-    return distance, normal
+def _cushion(u: Tensor, size: Tensor, across: Tensor, along: Tensor) -> Tensor:
+    """(F - 1) / |grad F| of the norm F whose unit ball is the cushion: F is convex, so this understates the distance."""
+    x, y, z = u.abs().clamp(min=1e-9).unbind(-1)
+    g = (x**across + y**across) ** (1 / across)
+    f = (g**along + z**along) ** (1 / along)
+    steep = (g / f) ** (along - 1)
+    slope = torch.stack([steep * (x / g) ** (across - 1), steep * (y / g) ** (across - 1), (z / f) ** (along - 1)], -1)
+    return (f - 1) / (slope / size).norm(dim=-1)
 
 
-def _at(o: Tensor, d: Tensor, t: Tensor) -> Tensor:
-    return o + d * torch.where(torch.isfinite(t), t, 0.0)[..., None]
+def _spline(u: Tensor, last: int) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """Middle control point and the three weights of a quadratic B-spline; last: the last control point."""
+    middle = (u + 0.5).floor().clamp(1, last - 1)
+    f = (u - middle).clamp(-0.5, 0.5)
+    return middle.long(), (0.5 * (0.5 - f) ** 2, 0.75 - f * f, 0.5 * (0.5 + f) ** 2)
 
 
-def _ball(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    near, far = _roots((d * d).sum(-1), (o * d).sum(-1), (o * o).sum(-1) - 1)
-    first = torch.where(near > 0, near, torch.where(far > 0, far, NOTHING))
-    return first, _at(o, d, first)
+def _lathe(q: Tensor, size: Tensor, params: Tensor) -> Tensor:
+    z = (q[:, 2] / size[:, 2]).clamp(-1, 1)
+    middle, weights = _spline((0.5 * z + 0.5) * (KNOTS - 2) + 0.5, KNOTS - 1)
+    knots = torch.stack([params.gather(1, (middle + each)[:, None])[:, 0] for each in (-1, 0, 1)])
+    radius = size[:, 0] * (torch.stack(weights) * knots).sum(0)
+    thickness, steep = params[:, 8], torch.sqrt(1 + params[:, 9] ** 2)
+    from_axis = torch.hypot(q[:, 0], q[:, 1])
+    outer = torch.maximum((from_axis - radius) / steep, q[:, 2].abs() - size[:, 2])
+    inner = torch.maximum((from_axis - radius) / steep + thickness, thickness - q[:, 2] - size[:, 2])
+    return torch.where(thickness > 0, torch.maximum(outer, -inner), outer)
 
 
-def _block(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    slope = torch.where(d.abs() < 1e-12, 1e-12, d)
-    low, high = (-1 - o) / slope, (1 - o) / slope
-    enter, leave = torch.minimum(low, high), torch.maximum(low, high)
-    t_in, axis_in = enter.max(-1)
-    t_out, axis_out = leave.min(-1)
-    inside = t_in <= 0
-    first = torch.where(inside, t_out, t_in)
-    first = torch.where((t_in < t_out) & (t_out > 0), first, NOTHING)
-    axis = torch.where(inside, axis_out, axis_in)
-    facing = torch.nn.functional.one_hot(axis, 3).to(o)
-    return first, facing * torch.where(inside[..., None], 1.0, -1.0) * torch.sign(slope)
+def _ground(q: Tensor, size: Tensor, table: Tensor, steep: Tensor, heights: Tensor) -> Tensor:
+    count = heights.shape[-1]
+    i, along = _spline((0.5 * (q[:, 0] / size[:, 0]).clamp(-1, 1) + 0.5) * (count - 2) + 0.5, count - 1)
+    j, across = _spline((0.5 * (q[:, 1] / size[:, 1]).clamp(-1, 1) + 0.5) * (count - 2) + 0.5, count - 1)
+    height = torch.zeros_like(steep)
+    for one in range(3):
+        for two in range(3):
+            height = height + along[one] * across[two] * heights[table, i + one - 1, j + two - 1]
+    above = q[:, 2] - size[:, 2] * (2 * height - 1)
+    side = torch.maximum((q[:, :2].abs() - size[:, :2]).amax(-1), -q[:, 2] - size[:, 2])
+    return torch.maximum(above / torch.sqrt(1 + steep * steep), side)
 
 
-def _disc(o: Tensor, d: Tensor, z: float) -> tuple[Tensor, Tensor, Tensor]:
-    down = torch.where(d[..., 2].abs() < 1e-12, 1e-12, d[..., 2])
-    t = (z - o[..., 2]) / down
-    on = _at(o, d, t)
-    return t, torch.tensor([0.0, 0.0, z]).to(o).expand_as(o), (on[..., :2] ** 2).sum(-1) <= 1
+def _twisted(q: Tensor, size: Tensor, params: Tensor) -> Tensor:
+    a, b, turn, radius = params[:, :4].unbind(-1)
+    angle = turn * q[:, 2]
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    back = torch.stack([cosine * q[:, 0] + sine * q[:, 1], cosine * q[:, 1] - sine * q[:, 0], q[:, 2]], -1)
+    return _box(back, torch.stack([a, b, size[:, 2]], -1), radius) / torch.sqrt(1 + turn**2 * (a * a + b * b))
 
 
-def _cylinder(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    flat = torch.tensor([1.0, 1.0, 0.0]).to(o)
-    roots = _roots((d * d * flat).sum(-1), (o * d * flat).sum(-1), (o * o * flat).sum(-1) - 1)
-    walls = [(t, _at(o, d, t) * flat, _at(o, d, t)[..., 2].abs() <= 1) for t in roots]
-    return _nearest(*walls, _disc(o, d, 1.0), _disc(o, d, -1.0))
+def _bent(q: Tensor, params: Tensor) -> Tensor:
+    bend, half, width, height, radius = params[:, :5].unbind(-1)
+    out = torch.hypot(q[:, 0], q[:, 2])
+    angle = torch.atan2(q[:, 0], q[:, 2]).abs()
+    reach = torch.minimum(out, bend)
+    straight = torch.stack([out - bend, q[:, 1], (angle - half) * reach + half * bend], -1)
+    return _box(straight, torch.stack([width, height, half * bend], -1), radius) * 0.9
 
 
-def _cone(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    tip = o - torch.tensor([0.0, 0.0, 1.0]).to(o)
-    slope = torch.tensor([1.0, 1.0, -0.25]).to(o)
-    roots = _roots((d * d * slope).sum(-1), (tip * d * slope).sum(-1), (tip * tip * slope).sum(-1))
-    walls = []
-    for t in roots:
-        on = _at(o, d, t)
-        walls.append((t, (on - torch.tensor([0.0, 0.0, 1.0]).to(o)) * slope, on[..., 2].abs() <= 1))
-    return _nearest(*walls, _disc(o, d, -1.0))
+def _part(kind: Tensor, q: Tensor, size: Tensor, edge: Tensor) -> Tensor:
+    box = _box(q, size, edge)
+    ball = q.norm(dim=-1) - size[:, 0]
+    upright = _drum(q[:, 0], q[:, 1], q[:, 2], size[:, 0], size[:, 2], edge)
+    lying = _drum(q[:, 1], q[:, 2], q[:, 0], size[:, 1], size[:, 0], edge)
+    return torch.where(kind < 0.5, box, torch.where(kind < 1.5, ball, torch.where(kind < 2.5, upright, lying)))
+
+
+def _carved(q: Tensor, params: Tensor) -> Tensor:
+    way, one, two, seam = params[:, :4].unbind(-1)
+    first = _part(one, q, params[:, 4:7], params[:, 13])
+    second = _part(two, q - params[:, 7:10], params[:, 10:13], params[:, 13])
+    second = torch.where((way > 0.5) & (way < 1.5), -second, second)
+    blend = (1 - (first - second).abs() / seam.clamp(min=1e-9)).clamp(min=0) ** 2 * (0.25 * seam)
+    return torch.where(way < 0.5, torch.minimum(first, second) - blend, torch.maximum(first, second) + blend)

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from diorama.worlds import noise as lattice
 from diorama.worlds import painted
 from diorama.worlds import patterns as row
-from diorama.worlds import noise as lattice
 from diorama.worlds.painted import Painting, ramp, sharpened
 
 

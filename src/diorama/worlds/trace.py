@@ -1,11 +1,12 @@
-"""A small ray caster: sun, soft shadows, light from the sky, gloss. Exact in colour, distance and pose.
+"""A small ray caster: a world and cameras become pictures with exact depth, normals and masks.
 
-A photograph averages several rays a pixel; ray k of every pixel looks at the same point of the sun and of the sky dome,
-so shadows are soft and free of noise, and two photographs of one surface agree.
+Sun, lamps, panels and the sky; soft shadows, occlusion, highlights, mirrors (one bounce). On the CPU the work is done by
+Numba (`render_numba`), elsewhere by the torch reference below and in `lighting`; both draw the same picture.
 """
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -14,178 +15,220 @@ from torch import Tensor
 from diorama.cameras.pinhole import Cameras, pixel_grid
 from diorama.cameras.rays import camera_rays
 from diorama.data.views import Frame, Views
-from diorama.worlds.shapes import NOTHING, Placement, Shape, intersect
-from diorama.worlds.textures import Colour, Texture, colour_of, layered_noise, mix
+from diorama.errors import CameraError
+from diorama.worlds.lighting import BAYER, Cast, mean_colours, shade, surface_normals
+from diorama.worlds.scene import World
+from diorama.worlds.shapes import box_span, first_hit
 
-_LIFT = 1e-4
-"""Metres by which a shadow ray starts above its surface."""
-
-
-@dataclass(frozen=True)
-class Solid:
-    """A shape, where it stands, and what it is painted with."""
-
-    shape: Shape
-    placement: Placement
-    texture: Texture
-    gloss: float = 0.0
-    """Strength of the sun's highlight; 0 is matt."""
+REACH = 2
+"""Pixels to each side over which soft light is averaged: with half weight at the rim, four pixels' worth."""
+SAME_NORMAL = 0.9
+"""Least cosine between normals of neighbours that share their soft light."""
+SAME_PLANE = 0.01
+"""How far, relative to its depth, a neighbour may lie from a pixel's plane to share its soft light."""
 
 
 @dataclass(frozen=True)
-class Light:
-    """Sun and sky, in linear light."""
+class RenderConfig:
+    """How carefully pictures are drawn."""
 
-    towards_sun: tuple[float, float, float] = (0.5, 0.35, 0.8)
-    sun: Colour = (2.3, 2.1, 1.8)
-    sun_radius: float = 0.06
-    """Radians: how soft the edges of shadows are."""
-    dome: Colour = (0.50, 0.60, 0.75)
-    """Light that arrives from every direction above."""
-    zenith: Colour = (0.10, 0.27, 0.62)
-    horizon: Colour = (0.62, 0.72, 0.82)
-    clouds: float = 0.7
-    """How white the clouds are; 0 is a clear sky."""
-    haze: float = 30.0
-    """Metres after which the ground has faded into the horizon; inf for none."""
+    samples: int = 4
+    """Rays a pixel. Each asks every sun and one point of one other light, and looks once at the surroundings."""
+    pairs: int = 1 << 22
+    """Most (ray, solid) pairs that the torch path holds at once."""
 
 
 @dataclass(frozen=True)
-class World:
-    """A scene: solids under a light."""
+class WorldRendering:
+    """What cameras see of a world, all in linear light and metres."""
 
-    solids: tuple[Solid, ...]
-    light: Light = field(default_factory=Light)
-    name: str = "world"
+    colour: Float[Tensor, "view 3 h w"]
+    """Linear light, not negative, not limited: what a film makes of it is its own matter."""
+    depth: Float[Tensor, "view h w"]
+    """Planar, at the pixel centres; inf in the sky."""
+    normal: Float[Tensor, "view 3 h w"]
+    """At the pixel centres, in the world, towards the camera; 0 in the sky."""
+    instance: Int[Tensor, "view h w"]
+    """Which thing is at the pixel centre; -1 in the sky."""
 
 
-@dataclass(frozen=True)
-class Hits:
-    """What rays met: colour in [0, 1] as a screen wants it, distance along the ray (inf for sky), index of the solid
-    (-1 for sky)."""
+def render_world(world: World, cameras: Cameras, config: RenderConfig = RenderConfig()) -> WorldRendering:
+    """Pictures by pinhole cameras of one size, on the device of the world, in the dtype of its numbers."""
+    if cameras.lens != "pinhole" or bool((cameras.distortion != 0).any()):
+        raise CameraError(f"worlds are seen through pinholes, not through a {cameras.lens} lens with distortion.")
+    if bool((cameras.size != cameras.size[:1]).any()):
+        raise CameraError("cameras of several sizes cannot share a picture. Render each size by itself.")
+    if world.device.type == "cpu":
+        from diorama.worlds.render_numba import render_world_numba
 
-    colour: Float[Tensor, "ray 3"]
-    distance: Float[Tensor, "ray"]
-    solid: Int[Tensor, "ray"]
+        return render_world_numba(world, cameras, config)
+    return render_world_torch(world, cameras, config)
 
 
 def first_hits(
     world: World, origins: Float[Tensor, "ray 3"], directions: Float[Tensor, "ray 3"]
-) -> tuple[Float[Tensor, "ray"], Float[Tensor, "ray 3"], Int[Tensor, "ray"]]:
-    """Distance, normal and index of the nearest solid in front of each origin; inf, 0 and -1 where there is none."""
-    distance = torch.full_like(origins[:, 0], NOTHING)
-    normal = torch.zeros_like(origins)
-    solid = torch.full(origins.shape[:1], -1, dtype=torch.long, device=origins.device)
-    for index, thing in enumerate(world.solids):
-        t, n = intersect(thing.shape, thing.placement, origins, directions)
-        closer = t < distance
-        distance = torch.where(closer, t, distance)
-        normal = torch.where(closer[:, None], n, normal)
-        solid = torch.where(closer, index, solid)
-    return distance, normal, solid
+) -> tuple[Float[Tensor, "ray"], Int[Tensor, "ray"]]:
+    """Distance to, and row of, the first solid on each ray; inf and -1 where there is none."""
+    if world.device.type == "cpu":
+        from diorama.worlds.render_numba import first_hits_numba
 
-
-def trace(world: World, origins: Float[Tensor, "ray 3"], directions: Float[Tensor, "ray 3"], sample: int = 0) -> Hits:
-    """Follow unit rays into the world. `sample` numbers the point of the sun and of the dome that lights a surface."""
-    distance, normal, solid = first_hits(world, origins, directions)
-    colour = sky(world.light, directions)
-    hit = solid >= 0
-    if hit.any():
-        points = origins[hit] + directions[hit] * distance[hit][:, None]
-        lit = _shade(world, points, directions[hit], normal[hit], solid[hit], sample)
-        fade = 1 - torch.exp(-((distance[hit] / world.light.haze) ** 2))[:, None]
-        horizon = torch.tensor(world.light.horizon).to(lit)
-        colour = colour.masked_scatter(hit[:, None], lit + (horizon - lit) * fade)
-    return Hits(colour.clamp(0, 1) ** (1 / 2.2), distance, solid)
-
-
-def sky(light: Light, directions: Float[Tensor, "ray 3"]) -> Float[Tensor, "ray 3"]:
-    """Linear colour of the sky in a direction: from horizon to zenith, with clouds on a flat ceiling."""
-    height = directions[:, 2].clamp(min=0)
-    colour = mix(light.horizon, light.zenith, height.sqrt())
-    ceiling = torch.cat([directions[:, :2] / (height[:, None] + 0.15), torch.zeros_like(directions[:, :1])], dim=-1)
-    cover = ((layered_noise(ceiling * 1.5, 4, seed=11) - 0.5) * 4).clamp(0, 1) * (height * 6).clamp(max=1)
-    return colour + light.clouds * cover[:, None] * (0.95 - colour)
+        return first_hits_numba(world, origins, directions)
+    return caster(world)(origins, directions, None)
 
 
 def photograph(world: World, cameras: Cameras, *, samples: int = 9, names: tuple[str, ...] | None = None) -> Views:
-    """Photographs by cameras of one size, with `samples` rays a pixel, and exact planar depth at the pixel centres.
+    """Photographs on a plain film (exponent 1/2.2, clipped), with exact planar depth at the pixel centres.
 
     Depth is 0 where there is only sky. The frame is the world's own, in metres.
     """
-    width, height = (int(side) for side in cameras.size[0])
-    centres = pixel_grid(width, height).to(cameras.focal).reshape(1, -1, 2)
-    images, depths = [], []
-    for index in range(len(cameras)):
-        camera = cameras[[index]]
-        colour = torch.zeros(width * height, 3).to(cameras.focal)
-        for sample in range(samples):
-            shift = torch.tensor(_spread(sample, samples)).to(centres) - 0.5
-            rays = camera_rays(camera, centres + shift)
-            colour += trace(world, rays.origins.reshape(-1, 3), rays.directions.reshape(-1, 3), sample).colour / samples
-        rays = camera_rays(camera, centres)
-        distance, _, _ = first_hits(world, rays.origins.reshape(-1, 3), rays.directions.reshape(-1, 3))
-        depth = torch.where(torch.isfinite(distance), distance * rays.cosine.reshape(-1), 0.0)
-        images.append(colour.reshape(height, width, 3).permute(2, 0, 1))
-        depths.append(depth.reshape(height, width))
+    seen = render_world(world, cameras, RenderConfig(samples=samples))
     return Views(
-        torch.stack(images),
+        seen.colour.clamp(0, 1) ** (1 / 2.2),
         names or tuple(f"photo_{index:02d}.png" for index in range(len(cameras))),
         cameras,
-        depth=torch.stack(depths),
+        depth=torch.where(torch.isfinite(seen.depth), seen.depth, 0.0),
         frame=Frame(f"diorama world `{world.name}`", "metres"),
         layout="world",
     )
 
 
-def _spread(index: int, count: int, turn: int = 0) -> tuple[float, float]:
-    """Point `index` of a plastic-number sequence in the unit square; `turn` gives unrelated sequences."""
-    plastic = 1.324717957244746
-    offset = 0.5 + 0.137 * turn
-    first = (offset + (index + turn * count) / plastic) % 1.0
-    return first, (offset + (index + turn * count) / plastic**2) % 1.0
+def sample_shifts(count: int) -> Float[Tensor, "sample xy=2"]:
+    """Where in a pixel its samples lie, relative to its centre: pairs opposite each other, so that their mean is the
+    centre; an odd one lies there itself."""
+    pairs = torch.arange(count // 2, dtype=torch.float64)
+    if count == 4:  # the rotated grid
+        half = torch.tensor([[-0.125, -0.375], [0.375, -0.125]], dtype=torch.float64)
+    else:
+        across, along = (0.5 + pairs * 0.7548776662466927) % 1.0, (pairs + 0.5) / max(count // 2, 1)
+        half = torch.stack([across - 0.5, 0.5 * along - 0.5], dim=-1)
+    centre = torch.zeros(count % 2, 2, dtype=torch.float64)
+    return torch.cat([centre, half, -half])
 
 
-def _shade(world: World, points: Tensor, directions: Tensor, normal: Tensor, solid: Tensor, sample: int) -> Tensor:
-    """Linear colour of surface points: paint times (sun in sight + dome in sight), plus the sun's highlight."""
-    light = world.light
-    paint, gloss = torch.zeros_like(points), torch.zeros_like(points[:, 0])
-    for index, thing in enumerate(world.solids):
-        mine = solid == index
-        if mine.any():
-            paint = paint.masked_scatter(
-                mine[:, None], colour_of(thing.texture, thing.placement.to_own(points[mine])).to(paint)
-            )
-            gloss = torch.where(mine, thing.gloss, gloss)
-    above = points + normal * _LIFT
-    sun = _sun_direction(light, sample).to(points).expand_as(points)
-    facing = (normal * sun).sum(-1).clamp(min=0)
-    facing = facing * torch.isinf(first_hits(world, above, sun)[0])
-    dome = _dome_direction(normal, sample)
-    open_sky = torch.isinf(first_hits(world, above, dome)[0]).to(points)
-    bounce = 0.25 + 0.75 * open_sky
-    sun_colour, dome_colour = torch.tensor(light.sun).to(points), torch.tensor(light.dome).to(points)
-    half = torch.nn.functional.normalize(sun - directions, dim=-1)
-    highlight = gloss * facing * (normal * half).sum(-1).clamp(min=0) ** 60
-    return (
-        paint * (facing[:, None] * sun_colour + bounce[:, None] * dome_colour) * 0.55 + highlight[:, None] * sun_colour
+def caster(world: World, pairs: int = RenderConfig.pairs) -> Cast:
+    """A function from rays to the solids they meet first, in torch: every ray against the box of every solid, then
+    the shapes of the boxes that were met."""
+    solids = world.solids
+
+    def cast(origins: Tensor, directions: Tensor, limit: Tensor | None) -> tuple[Tensor, Tensor]:
+        distance = torch.full_like(origins[:, 0], math.inf) if limit is None else limit.clone()
+        found = torch.full(origins.shape[:1], len(solids), device=origins.device)
+        step = max(1, pairs // max(1, len(solids)))
+        for start in range(0, len(origins), step):
+            part = slice(start, start + step)
+            _cast_part(world, origins[part], directions[part], distance[part], found[part])
+        none = found == len(solids)
+        return torch.where(none, math.inf, distance), torch.where(none, -1, found)
+
+    return cast
+
+
+def _cast_part(world: World, origins: Tensor, directions: Tensor, distance: Tensor, found: Tensor) -> None:
+    """Fill in the nearest hits nearer than `distance`."""
+    solids = world.solids
+    own = torch.einsum("rsj,sji->rsi", origins[:, None] - solids.centre, solids.rotation)
+    way = torch.einsum("rj,sji->rsi", directions, solids.rotation)
+    start, end = box_span(own, way, solids.size)
+    ray, solid = ((start <= end) & (end > 0) & (start < distance[:, None])).nonzero().unbind(-1)
+    shapes = solids.shape[solid]
+    rays, rows, distances = [], [], []
+    for shape in shapes.unique().tolist():
+        which = shapes == shape
+        r, s = ray[which], solid[which]
+        t = first_hit(shape, own[r, s], way[r, s], solids.size[s], solids.params[s], world.heights)
+        rays.append(r)
+        rows.append(s)
+        distances.append(t)
+    if not rays:
+        return
+    r, s, t = torch.cat(rays), torch.cat(rows), torch.cat(distances)
+    nearer = t < distance[r]
+    r, s, t = r[nearer], s[nearer], t[nearer]
+    distance.scatter_reduce_(0, r, t, "amin")
+    first = t == distance[r]
+    found.scatter_reduce_(0, r[first], s[first], "amin")
+
+
+def render_world_torch(world: World, cameras: Cameras, config: RenderConfig = RenderConfig()) -> WorldRendering:
+    """The reference; see `render_world`."""
+    cameras = cameras.to(world.solids.centre)
+    pictures = [_picture(world, cameras[[index]], config) for index in range(len(cameras))]
+    return WorldRendering(*(torch.stack(each) for each in zip(*pictures, strict=True)))
+
+
+def _picture(world: World, camera: Cameras, config: RenderConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    width, height = camera.size[0].tolist()
+    cast, means = caster(world, config.pairs), mean_colours(world)
+    pixels = pixel_grid(width, height).to(world.solids.centre).reshape(1, -1, 2)
+    rays = camera_rays(camera, pixels)
+    origins, directions = rays.origins[0], rays.directions[0]
+    distance, solid = cast(origins, directions, None)
+    met = (solid >= 0).nonzero()[:, 0]
+    normal = torch.zeros_like(directions)
+    points = origins[met] + distance[met, None] * directions[met]
+    normal[met] = surface_normals(world, points, directions[met], solid[met])[0]
+    instance = torch.where(solid >= 0, world.solids.instance[solid.clamp(min=0)], -1)
+    depth = (distance * rays.cosine[0]).reshape(height, width)
+    normal = normal.T.reshape(3, height, width)
+    colour = smoothed(_samples(world, camera, cast, means, config), depth, normal, camera)
+    return colour, depth, normal, instance.reshape(height, width)
+
+
+def _samples(world: World, camera: Cameras, cast: Cast, means: Tensor, config: RenderConfig) -> Float[Tensor, "15 h w"]:
+    """Means over the samples of each pixel: paint times soft light, soft light of the samples that met something,
+    highlights, all that needs no smoothing, paint; three channels each."""
+    width, height = camera.size[0].tolist()
+    shifts = sample_shifts(config.samples).to(world.solids.centre)
+    spread = 1 / (camera.focal[0, 0] * math.sqrt(config.samples))
+    bayer = torch.tensor(BAYER, device=world.device).reshape(4, 4)
+    pattern = bayer.repeat(-(-height // 4), -(-width // 4))[:height, :width].reshape(-1)
+    pixels = pixel_grid(width, height).to(shifts).reshape(1, -1, 2)
+    total = shifts.new_zeros(width * height, 15)
+    hits = shifts.new_zeros(width * height, 1)
+    for k, shift in enumerate(shifts):
+        rays = camera_rays(camera, pixels + shift)
+        index = (16 * k + pattern).to(shifts)
+        sample = shade(world, cast, means, rays.origins[0], rays.directions[0], spread.expand(len(index)), index)
+        parts = (sample.paint * sample.soft, sample.soft, sample.highlight, sample.rest, sample.paint)
+        total += torch.cat(parts, dim=-1)
+        hits += sample.met[:, None]
+    total[:, 3:6] *= config.samples / hits.clamp(min=1)
+    return (total / config.samples).T.reshape(15, height, width)
+
+
+def smoothed(
+    light: Float[Tensor, "15 h w"], depth: Float[Tensor, "h w"], normal: Float[Tensor, "3 h w"], camera: Cameras
+) -> Float[Tensor, "3 h w"]:
+    """Colour from the means over samples, with soft light and highlights averaged over neighbours on the same surface.
+
+    The mean of paint times light is the product of their means, for which the smooth light stands in, and their
+    covariance, which is that of edges within a pixel.
+    """
+    lit, raw, highlight, rest, paint = light.reshape(5, 3, *depth.shape).unbind(0)
+    local = camera.unproject(pixel_grid(depth.shape[1], depth.shape[0]).to(depth).reshape(1, -1, 2))[0]
+    points = torch.where(torch.isfinite(depth), depth, 0.0) * local.T.reshape(3, *depth.shape)
+    own = torch.einsum("ij,ihw->jhw", camera.camera_to_world[0, :3, :3], normal)
+    total = torch.zeros_like(depth)
+    gathered = torch.zeros_like(light[:6])
+    for (here, there), weight in _neighbours(*depth.shape):
+        alike = (normal[here] * normal[there]).sum(0) >= SAME_NORMAL
+        apart = (own[here] * (points[there] - points[here])).sum(0).abs()
+        near = (apart < SAME_PLANE * points[2][here[1:]]) & torch.isfinite(depth[there[1:]])
+        share = weight * (alike & near)
+        total[here[1:]] += share
+        gathered[here] += share * torch.cat([raw, highlight])[there]
+    smooth, bright = (gathered / total.clamp(min=1e-9)).reshape(2, 3, *depth.shape)
+    sky = torch.isinf(depth)
+    return torch.where(
+        sky, lit + highlight + rest, (paint * smooth + lit - paint * raw).clamp(min=0) + bright + rest
     )
 
 
-def _sun_direction(light: Light, sample: int) -> Float[Tensor, "3"]:
-    """A point of the sun's disc, as a unit direction."""
-    towards = torch.nn.functional.normalize(torch.tensor(light.towards_sun), dim=0)
-    side = torch.nn.functional.normalize(torch.linalg.cross(towards, torch.tensor([0.0, 0.0, 1.0])), dim=0)
-    first, second = _spread(sample, 1, turn=1)
-    radius, angle = light.sun_radius * math.sqrt(first), math.tau * second
-    shifted = towards + radius * (math.cos(angle) * side + math.sin(angle) * torch.linalg.cross(side, towards))
-    return torch.nn.functional.normalize(shifted, dim=0)
-
-
-def _dome_direction(normal: Float[Tensor, "ray 3"], sample: int) -> Float[Tensor, "ray 3"]:
-    """A direction about each normal, cosine-weighted: the normal plus a point of the unit sphere."""
-    first, second = _spread(sample, 1, turn=2)
-    z, angle = 2 * first - 1, math.tau * second
-    radius = math.sqrt(max(0.0, 1 - z * z))
-    point = torch.tensor([radius * math.cos(angle), radius * math.sin(angle), z]).to(normal)
-    return torch.nn.functional.normalize(normal + point * 0.999, dim=-1)
+def _neighbours(height: int, width: int) -> Iterator[tuple[tuple[tuple, tuple], float]]:
+    """Pairs of windows (every channel, rows, columns), the second shifted by up to REACH pixels, and their weight."""
+    for i in range(-REACH, REACH + 1):
+        for j in range(-REACH, REACH + 1):
+            rows, columns = slice(max(-i, 0), height - max(i, 0)), slice(max(-j, 0), width - max(j, 0))
+            there = slice(max(i, 0), height - max(-i, 0)), slice(max(j, 0), width - max(-j, 0))
+            weight = (0.5 if abs(i) == REACH else 1.0) * (0.5 if abs(j) == REACH else 1.0)
+            yield ((slice(None), rows, columns), (slice(None), *there)), weight

@@ -1,0 +1,139 @@
+"""A tree of boxes about the solids, so that a ray on the CPU tries only those near its way."""
+
+import math
+
+import numpy as np
+
+from diorama.kernels.jit import numba_kernel
+from diorama.worlds.shapes import TINY
+from diorama.worlds.shapes_numba import CENTRE, KIND, ROTATION, SIZE, first_hit_at
+
+LEAF = 2
+"""Most solids in a leaf."""
+DEPTH = 64
+"""Places on the stack of a walk through the tree."""
+FAR = math.inf
+
+
+@numba_kernel
+def build_tree(solids):
+    """Nodes (lower corner, upper corner, first child or first place, number of solids; 0 in a branch), and the order.
+
+    Branches are cut at the median of the longest side. The second child follows the first.
+    """
+    count = len(solids)
+    order = np.arange(count)
+    nodes = np.zeros((max(2 * count, 1), 8))
+    low, high = np.empty((count, 3)), np.empty((count, 3))
+    for s in range(count):
+        for i in range(3):
+            half = 0.0
+            for j in range(3):
+                half += abs(solids[s, ROTATION + 3 * i + j]) * solids[s, SIZE + j]
+            low[s, i], high[s, i] = solids[s, CENTRE + i] - half, solids[s, CENTRE + i] + half
+    waiting = np.zeros((DEPTH, 3), np.int64)
+    waiting[0, 2] = count
+    left, used = 1, 1
+    while left > 0:
+        left -= 1
+        node, start, end = waiting[left, 0], waiting[left, 1], waiting[left, 2]
+        for i in range(3):
+            nodes[node, i], nodes[node, 3 + i] = FAR, -FAR
+        middle_low, middle_high = np.full(3, FAR), np.full(3, -FAR)
+        for place in range(start, end):
+            s = order[place]
+            for i in range(3):
+                nodes[node, i] = min(nodes[node, i], low[s, i])
+                nodes[node, 3 + i] = max(nodes[node, 3 + i], high[s, i])
+                middle_low[i] = min(middle_low[i], low[s, i] + high[s, i])
+                middle_high[i] = max(middle_high[i], low[s, i] + high[s, i])
+        if end - start <= LEAF:
+            nodes[node, 6], nodes[node, 7] = start, end - start
+            continue
+        axis = np.argmax(middle_high - middle_low)
+        part = order[start:end]
+        order[start:end] = part[np.argsort(low[part, axis] + high[part, axis], kind="mergesort")]
+        middle = (start + end) // 2
+        nodes[node, 6] = used
+        waiting[left, 0], waiting[left, 1], waiting[left, 2] = used, start, middle
+        waiting[left + 1, 0], waiting[left + 1, 1], waiting[left + 1, 2] = used + 1, middle, end
+        left, used = left + 2, used + 2
+    return nodes[:used], order
+
+
+@numba_kernel
+def nearest_at(solids, heights, nodes, order, stack, ox, oy, oz, dx, dy, dz, limit, any_will_do):
+    """Distance and row of the first solid before `limit`, or (inf, -1); of any solid there if that is enough."""
+    ix = 1.0 / (dx if abs(dx) >= TINY else TINY)
+    iy = 1.0 / (dy if abs(dy) >= TINY else TINY)
+    iz = 1.0 / (dz if abs(dz) >= TINY else TINY)
+    best, found = limit, -1
+    stack[0] = 0
+    left = 1 if len(solids) > 0 else 0
+    while left > 0:
+        left -= 1
+        node = stack[left]
+        if _entry(nodes, node, ox, oy, oz, ix, iy, iz) >= best:
+            continue
+        first = int(nodes[node, 6])
+        count = int(nodes[node, 7])
+        if count == 0:
+            one = _entry(nodes, first, ox, oy, oz, ix, iy, iz)
+            two = _entry(nodes, first + 1, ox, oy, oz, ix, iy, iz)
+            nearer, further = (first, first + 1) if one <= two else (first + 1, first)
+            if max(one, two) < best:
+                stack[left] = further
+                left += 1
+            if min(one, two) < best:
+                stack[left] = nearer
+                left += 1
+            continue
+        for place in range(first, first + count):
+            s = order[place]
+            t = distance_at(solids, heights, s, ox, oy, oz, dx, dy, dz)
+            if t < best or (t == best and found >= 0 and s < found):
+                best, found = t, s
+                if any_will_do:
+                    return best, found
+    return (best if found >= 0 else FAR), found
+
+
+@numba_kernel
+def distance_at(solids, heights, s, ox, oy, oz, dx, dy, dz):
+    """Distance along a ray of the world to solid s."""
+    x, y, z = to_own(solids, s, ox - solids[s, CENTRE], oy - solids[s, CENTRE + 1], oz - solids[s, CENTRE + 2])
+    u, v, w = to_own(solids, s, dx, dy, dz)
+    return first_hit_at(int(solids[s, KIND]), s, x, y, z, u, v, w, solids, heights)
+
+
+@numba_kernel
+def to_own(solids, s, x, y, z):
+    """A vector of the world in the axes of solid s."""
+    r = ROTATION
+    return (
+        solids[s, r] * x + solids[s, r + 3] * y + solids[s, r + 6] * z,
+        solids[s, r + 1] * x + solids[s, r + 4] * y + solids[s, r + 7] * z,
+        solids[s, r + 2] * x + solids[s, r + 5] * y + solids[s, r + 8] * z,
+    )
+
+
+@numba_kernel
+def to_world(solids, s, x, y, z):
+    """A vector in the axes of solid s in those of the world."""
+    r = ROTATION
+    return (
+        solids[s, r] * x + solids[s, r + 1] * y + solids[s, r + 2] * z,
+        solids[s, r + 3] * x + solids[s, r + 4] * y + solids[s, r + 5] * z,
+        solids[s, r + 6] * x + solids[s, r + 7] * y + solids[s, r + 8] * z,
+    )
+
+
+@numba_kernel
+def _entry(nodes, node, ox, oy, oz, ix, iy, iz):
+    """Distance at which a ray enters a box, at least 0; inf if it misses."""
+    x0, x1 = (nodes[node, 0] - ox) * ix, (nodes[node, 3] - ox) * ix
+    y0, y1 = (nodes[node, 1] - oy) * iy, (nodes[node, 4] - oy) * iy
+    z0, z1 = (nodes[node, 2] - oz) * iz, (nodes[node, 5] - oz) * iz
+    start = max(max(min(x0, x1), min(y0, y1)), max(min(z0, z1), 0.0))
+    end = min(min(max(x0, x1), max(y0, y1)), max(z0, z1))
+    return start if start <= end * 1.0000001 else FAR

@@ -1,0 +1,409 @@
+"""The Numba twin of `lighting` and `trace`: a picture on the CPU, a few rows a task."""
+
+import math
+
+import numpy as np
+
+from diorama.kernels.jit import numba_kernel
+from diorama.worlds.boxes_numba import DEPTH, nearest_at, to_own, to_world
+from diorama.worlds.lighting import (
+    AROUND,
+    BAYER,
+    FIRST as ALONG,
+    HIGHLIGHT,
+    LEAST_REFLECTION,
+    LIFT,
+    MIRROR_BOUNCE,
+    PICK,
+    PROBE_FOOTPRINT,
+    PROBES,
+    SECOND as ACROSS,
+    UP,
+)
+from diorama.worlds.noise_numba import layered_noise_at
+from diorama.worlds.scene import LAMP, SUN
+from diorama.worlds.shapes_numba import CENTRE, GLOW, INSTANCE, KIND, MATERIAL, normal_at
+from diorama.worlds.textures_numba import texture_colour_at
+
+FAR = math.inf
+ORDER = np.array(BAYER)
+POINTS = np.array(PROBES)
+ZENITH, HORIZON, GROUND, FILL, BOUNCE, LOOK = 0, 3, 6, 9, 12, 15
+"""Where the numbers of the sky start."""
+PLACE, FIRST, SECOND, COLOUR = 1, 4, 7, 10
+"""Where the numbers of a light start, after its kind."""
+GLOSS, SHINE, MIRROR, MEAN = 0, 1, 2, 3
+"""Where the numbers of a material start that are not its texture's."""
+
+
+@numba_kernel
+def mean_colours(kinds, rows, photos, matter):
+    """Fill in the mean colour of every material; see `lighting.mean_colours`."""
+    for m in range(len(kinds)):
+        for i in range(len(POINTS)):
+            x, y, z = POINTS[i]
+            colour = texture_colour_at(kinds[m], rows[m], x, y, z, 0.0, 0.0, 1.0, PROBE_FOOTPRINT, photos)
+            for c in range(3):
+                matter[m, MEAN + c] += colour[c] / len(POINTS)
+
+
+@numba_kernel
+def trace_rows(
+    solids, lights, sky, kinds, rows, matter, photos, heights, nodes, order,
+    pose, lens, shifts, top, bottom, light, depth, normal, instance,
+):  # fmt: skip
+    """Trace rows top to bottom of one picture.
+
+    pose: camera to world (3, 4). lens: focal x, y and centre x, y. shifts: sub-pixel places (sample, 2). light:
+    (h, w, 15) means over samples: paint times soft light, soft light of the samples that met something, highlights,
+    all that needs no smoothing, paint.
+    """
+    stack = np.empty(DEPTH, np.int64)
+    height, width = depth.shape
+    count = len(shifts)
+    spread = 1.0 / (lens[0] * math.sqrt(count))
+    for i in range(top, bottom):
+        for j in range(width):
+            dx, dy, dz, cosine = _ray(pose, lens, j + 0.5, i + 0.5)
+            ox, oy, oz = pose[0, 3], pose[1, 3], pose[2, 3]
+            t, s = nearest_at(solids, heights, nodes, order, stack, ox, oy, oz, dx, dy, dz, FAR, False)
+            depth[i, j] = t * cosine
+            instance[i, j] = -1
+            if s >= 0:
+                instance[i, j] = int(solids[s, INSTANCE])
+                nx, ny, nz, _, _, _, _, _, _ = _surface(solids, heights, s, t, ox, oy, oz, dx, dy, dz)
+                normal[i, j, 0], normal[i, j, 1], normal[i, j, 2] = nx, ny, nz
+            hits = 0
+            for k in range(count):
+                if shifts[k, 0] != 0.0 or shifts[k, 1] != 0.0:
+                    dx, dy, dz, _ = _ray(pose, lens, j + 0.5 + shifts[k, 0], i + 0.5 + shifts[k, 1])
+                    t, s = nearest_at(solids, heights, nodes, order, stack, ox, oy, oz, dx, dy, dz, FAR, False)
+                index = 16 * k + ORDER[4 * (i & 3) + (j & 3)]
+                _sample(
+                    solids, lights, sky, kinds, rows, matter, photos, heights, nodes, order, stack,
+                    ox, oy, oz, dx, dy, dz, t, s, spread, index, 1.0 / count, light, i, j,
+                )  # fmt: skip
+                hits += s >= 0
+            for c in range(3, 6):
+                light[i, j, c] *= count / max(hits, 1)
+
+
+@numba_kernel
+def _ray(pose, lens, column, row):
+    x, y = (column - lens[2]) / lens[0], (row - lens[3]) / lens[1]
+    cosine = 1.0 / math.sqrt(x * x + y * y + 1.0)
+    x, y = x * cosine, y * cosine
+    return (
+        pose[0, 0] * x + pose[0, 1] * y + pose[0, 2] * cosine,
+        pose[1, 0] * x + pose[1, 1] * y + pose[1, 2] * cosine,
+        pose[2, 0] * x + pose[2, 1] * y + pose[2, 2] * cosine,
+        cosine,
+    )
+
+
+@numba_kernel
+def _surface(solids, heights, s, t, ox, oy, oz, dx, dy, dz):
+    """Normal in the world towards the viewer, point and normal in the solid's own frame."""
+    px, py, pz = ox + t * dx, oy + t * dy, oz + t * dz
+    x, y, z = to_own(solids, s, px - solids[s, CENTRE], py - solids[s, CENTRE + 1], pz - solids[s, CENTRE + 2])
+    u, v, w = normal_at(int(solids[s, KIND]), s, x, y, z, solids, heights)
+    nx, ny, nz = to_world(solids, s, u, v, w)
+    if nx * dx + ny * dy + nz * dz > 0.0:
+        nx, ny, nz = -nx, -ny, -nz
+    return nx, ny, nz, x, y, z, u, v, w
+
+
+@numba_kernel
+def _sample(
+    solids, lights, sky, kinds, rows, matter, photos, heights, nodes, order, stack,
+    ox, oy, oz, dx, dy, dz, t, s, spread, index, share, light, i, j,
+):  # fmt: skip
+    """Add what one ray of a pixel sees; see `lighting.add_sample`."""
+    if s < 0:
+        red, green, blue = sky_at(sky, dx, dy, dz, True)
+        light[i, j, 9] += share * red
+        light[i, j, 10] += share * green
+        light[i, j, 11] += share * blue
+        return
+    m = int(solids[s, MATERIAL])
+    nx, ny, nz, x, y, z, u, v, w = _surface(solids, heights, s, t, ox, oy, oz, dx, dy, dz)
+    facing = -(nx * dx + ny * dy + nz * dz)
+    footprint = t * spread / math.sqrt(max(facing, 0.05))
+    paint = texture_colour_at(kinds[m], rows[m], x, y, z, u, v, w, footprint, photos)
+    px, py, pz = ox + t * dx + LIFT * nx, oy + t * dy + LIFT * ny, oz + t * dz + LIFT * nz
+    fade = math.exp(-((t / sky[LOOK + 2]) ** 2))
+    mirror, gloss = matter[m, MIRROR], matter[m, GLOSS]
+    mirror = mirror + (1.0 - mirror) * max(mirror, gloss) * (1.0 - facing) ** 5
+    body = share * fade * (1.0 - mirror)
+    for n in range(len(lights)):
+        if lights[n, 0] == SUN:
+            e, bright = _sun(
+                solids, lights, heights, nodes, order, stack, n, px, py, pz, nx, ny, nz, dx, dy, dz,
+                matter[m, SHINE], index,
+            )  # fmt: skip
+            for c in range(3):
+                light[i, j, 9 + c] += body * e * lights[n, COLOUR + c] * (paint[c] + HIGHLIGHT * gloss * bright)
+    one = _soft(
+        solids, lights, heights, nodes, order, stack, px, py, pz, nx, ny, nz, dx, dy, dz, matter[m, SHINE], index
+    )
+    two = _ambient(solids, sky, matter, heights, nodes, order, stack, px, py, pz, nx, ny, nz, index)
+    for c in range(3):
+        soft = one[c] + two[c]
+        light[i, j, c] += body * paint[c] * soft
+        light[i, j, 3 + c] += share * soft
+        light[i, j, 12 + c] += body * paint[c]
+        light[i, j, 6 + c] += body * HIGHLIGHT * gloss * one[3] * one[c]
+        light[i, j, 9 + c] += share * (fade * solids[s, GLOW + c] + (1.0 - fade) * sky[HORIZON + c])
+    if mirror > LEAST_REFLECTION:
+        rx, ry, rz = dx + 2.0 * facing * nx, dy + 2.0 * facing * ny, dz + 2.0 * facing * nz
+        seen = _reflected(
+            solids, lights, sky, kinds, rows, matter, photos, heights, nodes, order, stack,
+            px, py, pz, rx, ry, rz, t, spread, index,
+        )  # fmt: skip
+        for c in range(3):
+            light[i, j, 9 + c] += share * fade * mirror * seen[c]
+
+
+@numba_kernel
+def _reflected(
+    solids, lights, sky, kinds, rows, matter, photos, heights, nodes, order, stack,
+    ox, oy, oz, dx, dy, dz, before, spread, index,
+):  # fmt: skip
+    """What a mirror shows: matt surfaces under direct light, without occlusion of the bounced light."""
+    t, s = nearest_at(solids, heights, nodes, order, stack, ox, oy, oz, dx, dy, dz, FAR, False)
+    if s < 0:
+        return sky_at(sky, dx, dy, dz, True)
+    m = int(solids[s, MATERIAL])
+    nx, ny, nz, x, y, z, u, v, w = _surface(solids, heights, s, t, ox, oy, oz, dx, dy, dz)
+    facing = -(nx * dx + ny * dy + nz * dz)
+    footprint = (before + t) * spread / math.sqrt(max(facing, 0.05))
+    paint = texture_colour_at(kinds[m], rows[m], x, y, z, u, v, w, footprint, photos)
+    px, py, pz = ox + t * dx + LIFT * nx, oy + t * dy + LIFT * ny, oz + t * dz + LIFT * nz
+    one = _soft(solids, lights, heights, nodes, order, stack, px, py, pz, nx, ny, nz, dx, dy, dz, 1.0, index)
+    red, green, blue = one[0], one[1], one[2]
+    for n in range(len(lights)):
+        if lights[n, 0] == SUN:
+            e, _ = _sun(
+                solids, lights, heights, nodes, order, stack, n, px, py, pz, nx, ny, nz, dx, dy, dz, 1.0, index
+            )
+            red += e * lights[n, COLOUR]
+            green += e * lights[n, COLOUR + 1]
+            blue += e * lights[n, COLOUR + 2]
+    up = 0.5 + 0.5 * nz
+    return (
+        paint[0] * (red + MIRROR_BOUNCE * sky[BOUNCE] + up * sky[FILL] * sky[ZENITH]) + solids[s, GLOW],
+        paint[1] * (green + MIRROR_BOUNCE * sky[BOUNCE + 1] + up * sky[FILL + 1] * sky[ZENITH + 1]) + solids[s, GLOW + 1],
+        paint[2] * (blue + MIRROR_BOUNCE * sky[BOUNCE + 2] + up * sky[FILL + 2] * sky[ZENITH + 2]) + solids[s, GLOW + 2],
+    )
+
+
+@numba_kernel
+def _fraction(x):
+    return x - math.floor(x)
+
+
+@numba_kernel
+def _lobe(nx, ny, nz, lx, ly, lz, dx, dy, dz, shine):
+    """Blinn and Phong's highlight, with the energy of its sharpness."""
+    hx, hy, hz = lx - dx, ly - dy, lz - dz
+    length = max(math.sqrt(hx * hx + hy * hy + hz * hz), 1e-9)
+    cosine = max((nx * hx + ny * hy + nz * hz) / length, 0.0)
+    return 0.125 * (shine + 8.0) * cosine**shine
+
+
+@numba_kernel
+def _sun(
+    solids, lights, heights, nodes, order, stack, n, px, py, pz, nx, ny, nz, dx, dy, dz, shine, index
+):  # fmt: skip
+    """Cosine over pi of a point of the sun's disc that is in sight, else 0, and its highlight."""
+    x, y, z = lights[n, PLACE], lights[n, PLACE + 1], lights[n, PLACE + 2]
+    if nx * x + ny * y + nz * z <= -lights[n, FIRST]:
+        return 0.0, 0.0
+    ax, ay, az = (0.0, 0.0, 1.0) if abs(z) < 0.9 else (1.0, 0.0, 0.0)
+    ux, uy, uz = y * az - z * ay, z * ax - x * az, x * ay - y * ax
+    length = math.sqrt(ux * ux + uy * uy + uz * uz)
+    ux, uy, uz = ux / length, uy / length, uz / length
+    vx, vy, vz = y * uz - z * uy, z * ux - x * uz, x * uy - y * ux
+    radius = lights[n, FIRST] * math.sqrt(_fraction(0.5 + index * ALONG))
+    angle = 2.0 * math.pi * _fraction(0.5 + index * ACROSS)
+    a, b = radius * math.cos(angle), radius * math.sin(angle)
+    x, y, z = x + a * ux + b * vx, y + a * uy + b * vy, z + a * uz + b * vz
+    length = math.sqrt(x * x + y * y + z * z)
+    x, y, z = x / length, y / length, z / length
+    cosine = nx * x + ny * y + nz * z
+    if cosine <= 0.0:
+        return 0.0, 0.0
+    _, blocker = nearest_at(solids, heights, nodes, order, stack, px, py, pz, x, y, z, FAR, True)
+    if blocker >= 0:
+        return 0.0, 0.0
+    return cosine / math.pi, _lobe(nx, ny, nz, x, y, z, dx, dy, dz, shine)
+
+
+@numba_kernel
+def _weight(lights, n, px, py, pz, nx, ny, nz):
+    """About how much a lamp or a panel lights a point, were nothing in the way."""
+    if lights[n, 0] == SUN:
+        return 0.0
+    x, y, z = lights[n, PLACE] - px, lights[n, PLACE + 1] - py, lights[n, PLACE + 2] - pz
+    square = x * x + y * y + z * z + 1e-4
+    length = math.sqrt(square)
+    power = lights[n, COLOUR] + lights[n, COLOUR + 1] + lights[n, COLOUR + 2]
+    power *= max((nx * x + ny * y + nz * z) / length, 0.0) + 0.1
+    if lights[n, 0] == LAMP:
+        return power / square
+    cx, cy, cz, area = _shining(lights, n)
+    return power * area * (max(-(cx * x + cy * y + cz * z) / length, 0.0) + 0.05) / (square + 0.25 * area)
+
+
+@numba_kernel
+def _shining(lights, n):
+    """Unit direction in which a panel shines, and its area."""
+    ux, uy, uz = lights[n, FIRST], lights[n, FIRST + 1], lights[n, FIRST + 2]
+    vx, vy, vz = lights[n, SECOND], lights[n, SECOND + 1], lights[n, SECOND + 2]
+    cx, cy, cz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    length = max(math.sqrt(cx * cx + cy * cy + cz * cz), 1e-12)
+    return cx / length, cy / length, cz / length, 4.0 * length
+
+
+@numba_kernel
+def _soft(solids, lights, heights, nodes, order, stack, px, py, pz, nx, ny, nz, dx, dy, dz, shine, index):
+    """Light of one point of one lamp or panel, chosen by how much it may matter; radiance of white, and highlight."""
+    total = 0.0
+    for n in range(len(lights)):
+        total += _weight(lights, n, px, py, pz, nx, ny, nz)
+    if total <= 0.0:
+        return 0.0, 0.0, 0.0, 0.0
+    left = total * _fraction(0.5 + index * PICK)
+    chosen, chance = -1, 0.0
+    for n in range(len(lights)):
+        weight = _weight(lights, n, px, py, pz, nx, ny, nz)
+        if weight > 0.0:
+            chosen, chance = n, weight / total
+            left -= weight
+            if left < 0.0:
+                break
+    first, second = _fraction(0.5 + index * ALONG), _fraction(0.5 + index * ACROSS)
+    x, y, z = lights[chosen, PLACE] - px, lights[chosen, PLACE + 1] - py, lights[chosen, PLACE + 2] - pz
+    lamp = lights[chosen, 0] == LAMP
+    if lamp:
+        radius = lights[chosen, FIRST]
+        limit = math.sqrt(x * x + y * y + z * z) - 1.05 * radius
+        up, angle = 1.0 - 2.0 * first, 2.0 * math.pi * second
+        ring = radius * math.sqrt(max(1.0 - up * up, 0.0))
+        x, y, z = x + ring * math.cos(angle), y + ring * math.sin(angle), z + radius * up
+    else:
+        a, b = 2.0 * first - 1.0, 2.0 * second - 1.0
+        x += a * lights[chosen, FIRST] + b * lights[chosen, SECOND]
+        y += a * lights[chosen, FIRST + 1] + b * lights[chosen, SECOND + 1]
+        z += a * lights[chosen, FIRST + 2] + b * lights[chosen, SECOND + 2]
+        limit = 0.99 * math.sqrt(x * x + y * y + z * z)
+    square = max(x * x + y * y + z * z, 1e-4)
+    length = math.sqrt(square)
+    x, y, z = x / length, y / length, z / length
+    strength = max(nx * x + ny * y + nz * z, 0.0) / (math.pi * square * chance)
+    if not lamp:
+        cx, cy, cz, area = _shining(lights, chosen)
+        strength *= area * max(-(cx * x + cy * y + cz * z), 0.0)
+    if strength <= 0.0:
+        return 0.0, 0.0, 0.0, 0.0
+    _, blocker = nearest_at(solids, heights, nodes, order, stack, px, py, pz, x, y, z, limit, True)
+    if blocker >= 0:
+        return 0.0, 0.0, 0.0, 0.0
+    return (
+        strength * lights[chosen, COLOUR],
+        strength * lights[chosen, COLOUR + 1],
+        strength * lights[chosen, COLOUR + 2],
+        _lobe(nx, ny, nz, x, y, z, dx, dy, dz, shine),
+    )
+
+
+@numba_kernel
+def _ambient(solids, sky, matter, heights, nodes, order, stack, px, py, pz, nx, ny, nz, index):
+    """Radiance from one cosine-weighted direction: open sky, or what other surfaces hand on."""
+    up = 2.0 * _fraction(0.5 + index * UP) - 1.0
+    angle = 2.0 * math.pi * _fraction(0.5 + index * AROUND)
+    ring = math.sqrt(max(1.0 - up * up, 0.0)) * 0.999
+    x, y, z = nx + ring * math.cos(angle), ny + ring * math.sin(angle), nz + 0.999 * up
+    length = math.sqrt(x * x + y * y + z * z)
+    x, y, z = x / length, y / length, z / length
+    t, s = nearest_at(solids, heights, nodes, order, stack, px, py, pz, x, y, z, FAR, False)
+    if s < 0:
+        red, green, blue = sky_at(sky, x, y, z, False)
+        return red * sky[FILL], green * sky[FILL + 1], blue * sky[FILL + 2]
+    m = int(solids[s, MATERIAL])
+    open_air = t / (t + sky[LOOK + 3])
+    return (
+        open_air * matter[m, MEAN] * sky[BOUNCE],
+        open_air * matter[m, MEAN + 1] * sky[BOUNCE + 1],
+        open_air * matter[m, MEAN + 2] * sky[BOUNCE + 2],
+    )
+
+
+@numba_kernel
+def sky_at(sky, dx, dy, dz, clouds):
+    """See `lighting.sky_colour`."""
+    h = HORIZON
+    if dz <= 0.0:
+        near = math.exp(12.0 * dz)
+        return (
+            sky[GROUND] + near * (sky[h] - sky[GROUND]),
+            sky[GROUND + 1] + near * (sky[h + 1] - sky[GROUND + 1]),
+            sky[GROUND + 2] + near * (sky[h + 2] - sky[GROUND + 2]),
+        )
+    rise = math.sqrt(dz)
+    red = sky[h] + rise * (sky[ZENITH] - sky[h])
+    green = sky[h + 1] + rise * (sky[ZENITH + 1] - sky[h + 1])
+    blue = sky[h + 2] + rise * (sky[ZENITH + 2] - sky[h + 2])
+    if clouds and sky[LOOK] > 0.0:
+        far = 1.5 / (dz + 0.15)
+        cover = layered_noise_at(dx * far, dy * far, 0.3, np.int64(sky[LOOK + 1]), 0.6, 0.02)
+        cover = sky[LOOK] * min(max(1.6 * cover + 0.3, 0.0), 1.0) * min(6.0 * dz, 1.0)
+        white = 1.2 * max(sky[h], max(sky[h + 1], sky[h + 2]))
+        red, green, blue = red + cover * (white - red), green + cover * (white - green), blue + cover * (white - blue)
+    return red, green, blue
+
+
+@numba_kernel
+def smooth_rows(light, depth, normal, pose, lens, top, bottom, out):
+    """See `trace.smoothed`: the soft light of rows top to bottom, averaged over neighbours on the same surface."""
+    height, width = depth.shape
+    for i in range(top, bottom):
+        for j in range(width):
+            z = depth[i, j]
+            if not z < FAR:
+                for c in range(3):
+                    out[c, i, j] = light[i, j, c] + light[i, j, 6 + c] + light[i, j, 9 + c]
+                continue
+            u, v = (j + 0.5 - lens[2]) / lens[0], (i + 0.5 - lens[3]) / lens[1]
+            nx, ny, nz = normal[i, j, 0], normal[i, j, 1], normal[i, j, 2]
+            a = pose[0, 0] * nx + pose[1, 0] * ny + pose[2, 0] * nz
+            b = pose[0, 1] * nx + pose[1, 1] * ny + pose[2, 1] * nz
+            c = pose[0, 2] * nx + pose[1, 2] * ny + pose[2, 2] * nz
+            plane = (a * u + b * v + c) * z
+            total = 0.0
+            s0, s1, s2, h0, h1, h2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for p in range(max(i - 2, 0), min(i + 3, height)):
+                for q in range(max(j - 2, 0), min(j + 3, width)):
+                    if nx * normal[p, q, 0] + ny * normal[p, q, 1] + nz * normal[p, q, 2] < 0.9:
+                        continue
+                    x, y = (q + 0.5 - lens[2]) / lens[0], (p + 0.5 - lens[3]) / lens[1]
+                    if not abs((a * x + b * y + c) * depth[p, q] - plane) < 0.01 * z:
+                        continue
+                    weight = (0.5 if abs(p - i) == 2 else 1.0) * (0.5 if abs(q - j) == 2 else 1.0)
+                    total += weight
+                    s0 += weight * light[p, q, 3]
+                    s1 += weight * light[p, q, 4]
+                    s2 += weight * light[p, q, 5]
+                    h0 += weight * light[p, q, 6]
+                    h1 += weight * light[p, q, 7]
+                    h2 += weight * light[p, q, 8]
+            total = max(total, 1e-9)
+            out[0, i, j] = _joined(light[i, j, 0], light[i, j, 12], light[i, j, 3], s0 / total, h0 / total, light[i, j, 9])
+            out[1, i, j] = _joined(light[i, j, 1], light[i, j, 13], light[i, j, 4], s1 / total, h1 / total, light[i, j, 10])
+            out[2, i, j] = _joined(light[i, j, 2], light[i, j, 14], light[i, j, 5], s2 / total, h2 / total, light[i, j, 11])
+
+
+@numba_kernel
+def _joined(lit, paint, raw, smooth, highlight, rest):
+    """The mean of paint times light is the product of the means (here the light is smooth) and their covariance."""
+    return max(paint * smooth + lit - paint * raw, 0.0) + highlight + rest
