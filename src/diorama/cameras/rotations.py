@@ -81,3 +81,11 @@ def shortest_arcs(quaternions: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
     dots = (quaternions[1:] * quaternions[:-1]).sum(-1)
     flips = torch.where(dots < 0, -1.0, 1.0).to(quaternions).cumprod(0)
     return torch.cat([quaternions[:1], quaternions[1:] * flips[:, None]])
+
+
+def rotate(vectors: Float[Tensor, "n xyz=3"], rotation_vector: Float[Tensor, "n 3"]) -> Float[Tensor, "n xyz=3"]:
+    """Vectors turned by rotation vectors (axis times angle): Rodrigues' formula, smooth at zero."""
+    angle = (rotation_vector.square().sum(-1, keepdim=True) + 1e-12).sqrt()
+    axis = rotation_vector / angle
+    along = (axis * vectors).sum(-1, keepdim=True) * axis
+    return vectors * angle.cos() + torch.linalg.cross(axis, vectors) * angle.sin() + along * (1 - angle.cos())

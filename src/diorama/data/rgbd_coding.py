@@ -28,7 +28,14 @@ def encode_rgbd(
     colour: Float[Tensor, "*batch 3 h w"], depth: Float[Tensor, "*batch h w"], floor: float = DEPTH_FLOOR
 ) -> Float[Tensor, "*batch 4 h w"]:
     """Display colour in [0, 1] and planar depth in metres -> [-1, 1]; differentiable in both."""
-    return 2.0 * torch.cat([colour, to_disparity(depth, floor).unsqueeze(-3)], dim=-3) - 1.0
+    return encode_with_disparity(colour, to_disparity(depth, floor))
+
+
+def encode_with_disparity(
+    colour: Float[Tensor, "*batch 3 h w"], disparity: Float[Tensor, "*batch h w"]
+) -> Float[Tensor, "*batch 4 h w"]:
+    """Display colour and disparity, both in [0, 1] -> [-1, 1]."""
+    return 2.0 * torch.cat([colour, disparity.unsqueeze(-3)], dim=-3) - 1.0
 
 
 def decode_rgbd(

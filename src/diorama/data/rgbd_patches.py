@@ -18,7 +18,7 @@ from diorama.cameras.patches import STANDARD_WINDOW, PatchWindow
 from diorama.data import hypersim
 from diorama.data.open import open_views
 from diorama.data.resample import area_average
-from diorama.data.rgbd_coding import DEPTH_FLOOR, to_disparity
+from diorama.data.rgbd_coding import DEPTH_FLOOR, encode_with_disparity, to_disparity
 from diorama.data.views import Views
 from diorama.errors import InputError
 from diorama.streams import stream
@@ -117,7 +117,7 @@ def crop_patches(
         if float((~there).float().mean()) > config.most_unknown:
             continue
         near = fill_unknown(disparity[rows, columns], there)
-        patch = 2.0 * torch.cat([small[:, rows, columns], near[None]]) - 1.0  # `encode_rgbd`, from disparity
+        patch = encode_with_disparity(small[:, rows, columns], near)
         turn = config.flip and bool(flipped)
         patches.append(patch.flip(-1) if turn else patch)
         masks.append(there.flip(-1) if turn else there)

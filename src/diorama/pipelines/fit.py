@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diorama.cameras.patches import largest_fit
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import CaptureShape, Similarity, capture_shape, focus_point, mean_up, upright_rotation
 from diorama.data.pixels import PixelPool
@@ -18,7 +19,9 @@ from diorama.data.views import Views
 from diorama.errors import MemoryLimitError, MissingExtraError, ViewsError
 from diorama.fields.hashgrid import HashField
 from diorama.pipelines.presets import FitPreset, PresetName, choose_preset
+from diorama.priors.guide import scale_warning
 from diorama.priors.photometric import exposure_spread
+from diorama.priors.prior import NullPrior, Prior
 from diorama.priors.stereo import plane_sweep_stereo
 from diorama.rendering.render import Background
 from diorama.scenes.scene import Scene
@@ -95,15 +98,22 @@ class Plan:
     depth: Float[Tensor, "view a b"] | None
     confidence: Float[Tensor, "view a b"] | None
     notes: tuple[str, ...]
+    prior: Prior | None = None
 
 
 def plan_fit(
-    train: Views, geometry: Geometry, preset: PresetName | FitPreset, *, pose_error: float | None = None
+    train: Views,
+    geometry: Geometry,
+    preset: PresetName | FitPreset,
+    *,
+    pose_error: float | None = None,
+    prior: Prior | None = None,
 ) -> Plan:
     """Normalise the photos and choose preset, space and spacing by the shape of the capture.
 
     pose_error: mean reprojection error in pixels of poses found by structure from motion; None for given poses, which
     are never moved. Found poses are refined if they are off by more than a pixel or there are ten photos or more.
+    prior: what is asked where there are no photos; None and the null prior leave the plan as it is without one.
     """
     if train.cameras is None:
         raise ViewsError("photos without cameras cannot be fitted. Run `diorama pose PHOTOS -o POSED` first.")
@@ -144,10 +154,31 @@ def plan_fit(
         if spread > 0.15 and not isinstance(preset, FitPreset):
             settled = replace(settled, fit=replace(settled.fit, exposure=True))
             notes.append(f"photos differ in exposure (spread {spread:.2f}): a gain per photo is fitted")
+    prior = None if isinstance(prior, NullPrior) else prior
+    if prior is not None:
+        eps = settled.fit.prior.table_eps
+        settled = settled if eps is None else replace(settled, optim=replace(settled.optim, table_eps=eps))
+        notes += prior_notes(prior, cameras, median)
     frame = FitFrame(near, median, radius if bounded else None)
     depth = None if geometry.depth is None else geometry.depth * scale
     views = replace(train, cameras=cameras, points=None, bounds=None, depth=None)
-    return Plan(views, similarity, shape, settled, name, frame, depth, geometry.confidence, tuple(notes))
+    return Plan(views, similarity, shape, settled, name, frame, depth, geometry.confidence, tuple(notes), prior)
+
+
+def prior_notes(prior: Prior, cameras: Cameras, median: float) -> list[str]:
+    """What there is to say of a prior and the scene it is asked about: scale, and photos narrower than a patch."""
+    window = prior.encoding.window
+    notes = [
+        f"prior: {prior.kind} ({prior.checksum[:12]}), patches of {window.size} pixels and "
+        f"{math.degrees(window.angle):.1f} degrees; median depth {median:.3g} m here, "
+        f"{prior.encoding.median_depth:.3g} m in what it was made from"
+    ]
+    if warning := scale_warning(prior, median):
+        notes.append(warning)
+    narrow = sum(not largest_fit(window, cameras[index]) for index in range(len(cameras)))
+    if narrow:
+        notes.append(f"{narrow} of {len(cameras)} photos are narrower than a patch: none is cut out of them")
+    return notes
 
 
 def normalise(cameras: Cameras, scale: SceneScale, shape: CaptureShape) -> tuple[Similarity, str]:
@@ -211,6 +242,11 @@ def within_memory(plan: Plan, limit: int) -> Plan:
     samples = sampling.fine + (sampling.coarse if sampling.union else 0)
     wide = 6 * field.grid.levels * field.grid.features + 4 * field.hidden + 6 * field.colour_hidden
     per_ray = 4 * (sampling.coarse * 120 + samples * wide)
+    if plan.prior is not None:
+        asked = plan.preset.fit.prior
+        coarse = asked.coarse or sampling.coarse
+        drawn = asked.fine + (coarse if sampling.union else 0)
+        fixed += 4 * plan.prior.encoding.window.size**2 * (coarse * 120 + drawn * wide)
     rays = plan.preset.fit.rays
     while fixed + rays * per_ray > limit and rays > 64:
         rays //= 2
@@ -232,7 +268,8 @@ def build(plan: Plan, steps: int, seed: int, device: str) -> DiffusioNeRF:
         torch.manual_seed(seed)
         field = HashField(plan.preset.field).to(device)
     pool = PixelPool(plan.views, plan.depth, plan.confidence)
-    return DiffusioNeRF(plan.preset.fit, field, pool, plan.frame, steps, seed).to(device)
+    prior = None if plan.prior is None else plan.prior.to(device)
+    return DiffusioNeRF(plan.preset.fit, field, pool, plan.frame, steps, seed, prior).to(device)
 
 
 def seconds_per_step(plan: Plan, seed: int, device: str, *, warm: int = 8, timed: int = 24) -> float:

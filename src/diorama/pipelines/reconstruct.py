@@ -27,8 +27,10 @@ from diorama.pipelines.fit import (
     within_memory,
 )
 from diorama.pipelines.presets import FEW_PHOTOS, FitPreset, PresetName
+from diorama.pipelines.priors import Method, choose_method
 from diorama.pipelines.quantities import parse_bytes, parse_seconds
 from diorama.pipelines.workspace import Workspace, input_hashes
+from diorama.priors.prior import Prior
 from diorama.scenes.config import to_json
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import save_scene
@@ -39,7 +41,6 @@ from diorama.training.optim import adam, exponential
 if TYPE_CHECKING:
     from diorama.viewer.server import Viewer
 
-Method = Literal["auto", "baseline"]
 Masks = Literal["auto", "object", "none"]
 
 
@@ -85,6 +86,7 @@ def reconstruct(
     *,
     method: Method = "auto",
     preset: PresetName | FitPreset = "auto",
+    prior: Prior | Path | str | None = None,
     seed: int = 0,
     device: str | None = None,
     callback: Callback | None = None,
@@ -102,6 +104,7 @@ def reconstruct(
 ) -> Scene:
     """Fit a scene to photos.
 
+    method: baseline, or diffusionerf with a prior (`pipelines.priors.open_prior`; naming one means diffusionerf).
     split: which photos are held out (`data.splits`); count: how many training photos are used. steps, or budget
     (seconds, or `5m`), say how long; a budget becomes a number of steps once, after a short timing. output: where the
     scene is saved; unfinished work then lies in `OUTPUT.partial` and the same call goes on with it. callback: called
@@ -110,6 +113,7 @@ def reconstruct(
     """
     started = time.perf_counter()
     device = choose_device(device)
+    chosen_method, chosen_prior = choose_method(method, prior)
     if len(views) == 0:
         raise ViewsError("there are no photos to reconstruct from.")
     asked: dict[str, Any] = {
@@ -117,6 +121,8 @@ def reconstruct(
         "device": device, "masks": masks, "split_asked": str(split), "views_asked": count, "steps_asked": steps,
         "budget": budget, "max_memory": max_memory, "scale": scale, "version": diorama.__version__,
     }  # fmt: skip
+    if chosen_prior is not None:
+        asked["prior"] = {"kind": chosen_prior.kind, "checksum": chosen_prior.checksum}
     work = None
     if output is not None:
         work = Workspace.beside(Path(output), asked | {"inputs": input_hashes(views)}, force=force)
@@ -126,16 +132,16 @@ def reconstruct(
     train, test = views[views.index_of(chosen.train)], views[views.index_of(chosen.test)]
     say(f"split: {chosen.source}; {len(train)} photos to learn from, {len(test)} held out ({chosen.digest[:12]})")
     geometry = measured(train, preset, scale, work)
-    plan = plan_fit(train, geometry, preset, pose_error=pose_error)
+    plan = plan_fit(train, geometry, preset, pose_error=pose_error, prior=chosen_prior)
     if max_memory is not None:
         plan = within_memory(plan, parse_bytes(max_memory))
-    say(f"method: baseline, preset {plan.preset_name}: {why(preset, train)}")
+    say(f"method: {chosen_method}, preset {plan.preset_name}: {why(preset, train)}")
     for note in (*geometry.notes, *plan.notes):
         say(note)
     total = settle_steps(plan, steps, budget, started, seed, device, work)
     say(f"{total} steps on {device}")
     provenance = asked | (notes or {}) | {
-        "method": "baseline", "preset": plan.preset_name, "config": to_json(plan.preset), "shape": plan.shape,
+        "method": chosen_method, "preset": plan.preset_name, "config": to_json(plan.preset), "shape": plan.shape,
         "notes": [*geometry.notes, *plan.notes], "split": chosen.to_dict(), "photos": input_hashes(train),
         "units": views.frame.units, "scale_source": geometry.scale.source, "steps": total,
         "poses": "given" if pose_error is None else "structure from motion", "pose_error": pose_error,
@@ -275,6 +281,9 @@ class FitRun:
             raise
         provenance["seconds"] = round(before + time.perf_counter() - started, 1)
         provenance["held_out_sample_psnr"] = psnr
+        if system.guide is not None:
+            scale, ratio = system.prior_scale.tolist()
+            provenance["prior_used"] = system.guide.describe() | {"loudness": scale, "gradient_ratio": ratio}
         system.open_levels(steps)
         return self.scene(system, provenance)
 
@@ -292,7 +301,10 @@ class Options:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("scene")
     """Where the scene is written; unfinished work lies in OUTPUT.partial and the same command goes on with it."""
     method: Method = "auto"
-    """baseline: a radiance field fitted under geometric terms, without a learned prior; auto takes it."""
+    """baseline: a radiance field fitted under geometric terms; auto takes it. diffusionerf: and under a prior over
+    small pictures with depth."""
+    prior: str | None = None
+    """tv, gaussian, null, the name of weights that come with diorama, or a folder; implies --method diffusionerf."""
     preset: PresetName = "auto"
     """auto: `few` up to 12 photos, else `laptop`. paper: the published numbers, which are meant for a GPU."""
     split: str = "auto"
@@ -384,7 +396,8 @@ def command(options: Options) -> int:
 
     notes = {"input": str(options.photos.resolve()), "layout": views.layout, "max_side": options.max_side}
     scene = reconstruct(
-        views, method=options.method, preset=options.preset, seed=options.seed, device=options.device, callback=show,
+        views, method=options.method, preset=options.preset, prior=options.prior, seed=options.seed,
+        device=options.device, callback=show,
         split=options.split, count=options.views, steps=options.steps, budget=options.budget, scale=options.scale,
         max_memory=options.max_memory,
         masks="object" if options.object_masks is not None else options.masks,

@@ -15,6 +15,7 @@ from torch.nn.functional import avg_pool2d, grid_sample
 from diorama.cameras.patches import PatchWindow, largest_fit, random_centres, wander, window_cameras, within_picture
 from diorama.cameras.pinhole import Cameras, in_frustum, pixel_grid
 from diorama.cameras.rays import Rays, camera_rays
+from diorama.data.pixels import rays_through
 from diorama.data.views import Views
 from diorama.errors import ViewsError
 
@@ -124,3 +125,21 @@ def photo_window(picture: Float[Tensor, "c h w"], photo: Cameras, window: Camera
         picture[None], places.to(picture), mode="bilinear", padding_mode="border", align_corners=False
     )
     return avg_pool2d(samples, finer)[0]
+
+
+def between_photos(cameras: Cameras, count: int, size: int, spacing: float, generator: torch.Generator) -> Rays:
+    """Rays of small square patches, row by row, from cameras between two photos that look as the first one does.
+
+    size: pixels a side; spacing: their distance in pixels of the photo; lenses are taken for pinholes.
+    """
+    first = torch.randint(len(cameras), (count,), generator=generator)
+    second = torch.randint(len(cameras), (count,), generator=generator)
+    share = torch.rand(count, 1, generator=generator)
+    pose = cameras.camera_to_world[first].clone()
+    pose[:, :3, 3] = torch.lerp(pose[:, :3, 3], cameras.origins[second], share)
+    corner = torch.rand(count, 2, generator=generator) * cameras.size[first]
+    steps = torch.arange(size, dtype=torch.float32) * spacing
+    v, u = torch.meshgrid(steps, steps, indexing="ij")
+    pixels = torch.stack([u, v], dim=-1).reshape(1, -1, 2) + corner[:, None]
+    plane = (pixels - cameras.centre[first, None]) / cameras.focal[first, None]
+    return rays_through(pose.repeat_interleave(size * size, dim=0), plane.reshape(-1, 2))

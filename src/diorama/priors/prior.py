@@ -7,6 +7,7 @@ room. The field that is fitted never sees a network: it renders a patch in the p
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -41,6 +42,8 @@ class PatchEncoding:
     """Along the optical axis, not along the ray."""
     metric: bool = True
     """Depth is in metres; a scene of arbitrary scale must be brought near them first."""
+    median_depth: float = 3.0
+    """Median depth (metres) of the patches that the prior was made from: is a scene's scale near it?"""
     colour_space: Literal["display"] = "display"
     """Gamma-coded, as photos are stored; in [0, 1] before the coding."""
     steps: int = STEPS
@@ -167,8 +170,9 @@ def encoding_of(described: object) -> PatchEncoding:
     window, levels = encoding.window, encoding.levels
     if (encoding.channels, encoding.depth, encoding.colour_space) != ("rgbd", "planar", "display"):
         raise ValueError("this version reads rgbd patches of planar depth and display colour alone")
-    if not (1 <= window.size <= LARGEST_PATCH and window.focal > 0 and encoding.depth_floor > 0):
-        raise ValueError(f"patches of {window.size} pixels, focal {window.focal}, floor {encoding.depth_floor}")
+    lengths = (window.focal, encoding.depth_floor, encoding.median_depth)
+    if not (1 <= window.size <= LARGEST_PATCH and all(0 < length < math.inf for length in lengths)):
+        raise ValueError(f"patches of {window.size} pixels; focal length, floor and median depth {lengths}")
     if not (len(levels) == 2 and 0 <= levels[0] <= levels[1] < encoding.steps <= 1_000_000):
         raise ValueError(f"levels {levels} of {encoding.steps}")
     return encoding

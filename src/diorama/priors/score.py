@@ -30,6 +30,8 @@ class DepthScaled:
     """The score times a weight and the pixel's depth (metres): undoes one of the two 1/z of disparity's slope."""
 
     weight: float
+    furthest: float = 20.0
+    """Depths beyond (metres; ours) count as this: the sky must not outweigh everything. Published scenes end before."""
 
 
 Policy = Raw | NormFixed | DepthScaled
@@ -76,7 +78,7 @@ def _weighted(score: Tensor, depth: Tensor, policy: Policy) -> Tensor:
         case NormFixed(norm):
             length = torch.linalg.vector_norm(score, dim=(1, 2, 3), keepdim=True)
             return norm * score / length.clamp_min(torch.finfo(score.dtype).tiny)
-        case DepthScaled(weight):
-            return weight * depth.detach()[:, None] * score
+        case DepthScaled(weight, furthest):
+            return weight * depth.detach().clamp_max(furthest)[:, None] * score
         case _:
             assert_never(policy)

@@ -1,22 +1,27 @@
 """DiffusioNeRF (arXiv 2302.12231): fit a field to few photos; where there are none, follow geometry and a prior.
 
-Without a prior this is the paper's geometric baseline, and with the further terms of preset `few` our own.
+grad log p(field | photos) = grad log p(photos | field) + grad log p(field): the photometric term is the first, and the
+second is what geometry (section 3 of the spec) and a prior over RGBD patches (section 2) know. Without a prior this is
+the paper's geometric baseline, and with the further terms of preset `few` our own.
 Numbers marked [paper] or [code] are of the spec; all others are ours.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diorama.cameras.pinhole import Cameras
 from diorama.cameras.rays import Rays
-from diorama.data.pixels import PixelBatch, PixelPool, rays_through
+from diorama.cameras.rotations import rotate
+from diorama.data.pixels import PixelBatch, PixelPool
 from diorama.fields.hashgrid import HashField, cosine_window
 from diorama.kernels.resample import outer_bound
 from diorama.priors import geometry
+from diorama.priors.guide import PriorConfig, gradient_norm, guide_of
+from diorama.priors.patches import between_photos
 from diorama.priors.photometric import over, with_gain
+from diorama.priors.prior import Prior
 from diorama.priors.schedule import Ramp, constant
 from diorama.rendering.render import (
     Background,
@@ -97,6 +102,8 @@ class DiffusioNeRFConfig:
     coarse_to_fine: CoarseToFine = CoarseToFine()
     sampling: SamplingConfig = SamplingConfig()
     losses: LossConfig = LossConfig()
+    prior: PriorConfig = PriorConfig()
+    """How a prior is asked, if the fit is given one."""
     anneal: float = 0.1
     """Share of the run in which the proposal is flattened. Source: mip-NeRF 360, section C."""
     exposure: bool = False
@@ -120,8 +127,19 @@ class FitFrame:
 class DiffusioNeRF(nn.Module):
     """The fit of one scene: answers `losses(step)`, and renders."""
 
+    prior_scale: Tensor
+    """Measured loudness of the prior, and the ratio of its gradient to the photos' that was last found; there is none
+    without a prior."""
+
     def __init__(
-        self, config: DiffusioNeRFConfig, field: HashField, pool: PixelPool, frame: FitFrame, steps: int, seed: int
+        self,
+        config: DiffusioNeRFConfig,
+        field: HashField,
+        pool: PixelPool,
+        frame: FitFrame,
+        steps: int,
+        seed: int,
+        prior: Prior | None = None,
     ) -> None:
         super().__init__()
         self.config, self.field, self.pool, self.frame = config, field, pool, frame
@@ -131,6 +149,9 @@ class DiffusioNeRF(nn.Module):
         views = len(pool.cameras)
         self.log_gain = nn.Parameter(torch.zeros(views, 3)) if config.exposure else None
         self.pose_shift = nn.Parameter(torch.zeros(views, 6)) if config.pose_after is not None else None
+        self.guide = guide_of(prior, config.prior, pool.views, steps)
+        if self.guide is not None:
+            self.register_buffer("prior_scale", torch.tensor([0.0, 0.0]))
 
     # The algorithm, step by step -------------------------------------------------------------------------------
 
@@ -148,6 +169,7 @@ class DiffusioNeRF(nn.Module):
         losses = self.photometric(seen, batch, background)
         losses |= self.geometric(seen, batch, rays, step)
         losses |= self.smooth(step)
+        losses |= self.unseen(step, losses["photometric"])
         if terms.density_decay:
             decay = torch.stack([p.square().sum() for p in self.field.density_head.parameters()]).sum()
             losses["density_decay"] = terms.density_decay * decay
@@ -180,19 +202,9 @@ class DiffusioNeRF(nn.Module):
         if weight := terms.near_field.at(step, steps):
             losses["near_field"] = weight * geometry.near_field(seen.weights, seen.edges, limit).mean()
         if weight := terms.frustum.at(step, steps):
-            middle = 0.5 * (seen.edges[:, 1:] + seen.edges[:, :-1])
-            points = rays.origins[:, None] + rays.directions[:, None] * middle[..., None]
-            count = geometry.seen_by(points.detach().reshape(-1, 3), self.cameras, self.config.sampling.near)
-            weights = seen.weights
-            if terms.frustum_near_only:
-                weights = weights * (middle < limit[:, None])
-            losses["frustum"] = weight * geometry.frustum(weights, count.reshape(middle.shape), 2).mean()
+            losses["frustum"] = weight * self.outside(seen, rays, limit, 2).mean()
         if weight := terms.distortion.at(step, steps):
-            if terms.distortion_metric:
-                spread = geometry.distortion(seen.weights, seen.edges) / seen.distance.detach().clamp_min(1e-3)
-            else:
-                spread = geometry.distortion(seen.weights, seen.fractions)
-            losses["distortion"] = weight * (spread * (spread > terms.distortion_cutoff)).mean()
+            losses["distortion"] = weight * self.spread(seen).mean()
         if weight := terms.entropy.at(step, steps):
             losses["entropy"] = weight * (geometry.entropy(seen.weights) * (seen.opacity.detach() > 0.5)).mean()
         if (weight := terms.depth.at(step, steps)) and self.pool.depth is not None:
@@ -202,6 +214,71 @@ class DiffusioNeRF(nn.Module):
             losses["depth"] = weight * error.mean()
         return losses
 
+    def outside(self, seen: RayRendering, rays: Rays, limit: Tensor, wanted: int) -> Float[Tensor, "ray"]:
+        """Weight in places that fewer than `wanted` cameras see; nearer than `limit` only, where the config says so."""
+        terms = self.config.losses
+        middle = 0.5 * (seen.edges[:, 1:] + seen.edges[:, :-1])
+        points = rays.origins[:, None] + rays.directions[:, None] * middle[..., None]
+        count = geometry.seen_by(points.detach().reshape(-1, 3), self.cameras, self.config.sampling.near)
+        weights = seen.weights
+        if terms.frustum_near_only:
+            weights = weights * (middle < limit[:, None])
+        return geometry.frustum(weights, count.reshape(middle.shape), wanted)
+
+    def spread(self, seen: RayRendering) -> Float[Tensor, "ray"]:
+        """How far apart the light was stopped; rays below the cutoff count as done."""
+        terms = self.config.losses
+        if terms.distortion_metric:
+            spread = geometry.distortion(seen.weights, seen.edges) / seen.distance.detach().clamp_min(1e-3)
+        else:
+            spread = geometry.distortion(seen.weights, seen.fractions)
+        return spread * (spread > terms.distortion_cutoff)
+
+    def unseen(self, step: int, photometric: Tensor) -> dict[str, Tensor]:
+        """An RGBD patch from near a photo, or out of one: the prior's gradient, and geometry on its rays.
+
+        Source: spec, section 2. The stream of random numbers is the patches' own.
+        """
+        guide = self.guide
+        if guide is None or not guide.speaks_at(step):
+            return {}
+        config, terms = guide.config, self.config.losses
+        generator = stream(self.seed, "prior patch", step)
+        patch = guide.sampler.draw(generator)
+        rays = patch.rays.to(self.device)
+        backdrop = background_colour(self.config.background, 1, generator, rays.origins).expand(len(rays), 3)
+        sampling = self.config.sampling
+        sampling = replace(sampling, coarse=config.coarse or sampling.coarse, fine=config.fine)
+        seen = self.render(rays, None, backdrop, step, sampling)
+        solid = seen.weights[:, :-1] if sampling.last_opaque else seen.weights
+        loss = guide.loss(patch, seen.colour, seen.distance * rays.cosine, solid.sum(-1), backdrop, step)
+        losses = {"prior": config.every * self.loudness(step, photometric, loss) * loss}
+        per_ray = config.every * config.geometry / self.config.rays  # a sum over rays, in units of the photos' mean
+        if weight := terms.distortion.at(step, self.steps) * per_ray:
+            losses["patch_distortion"] = weight * self.spread(seen).sum()
+        if weight := terms.frustum.at(step, self.steps) * per_ray:
+            limit = 0.5 * self.near[patch.view] / rays.cosine
+            losses["patch_frustum"] = weight * self.outside(seen, rays, limit, config.frustum_wanted).sum()
+        return losses
+
+    def loudness(self, step: int, photometric: Tensor, prior: Tensor) -> float:
+        """Factor on the prior's loss; 1, or such that its gradient is the wanted share of the photos' (smoothed)."""
+        config = self.config.prior
+        if config.gradient_share is None or self.guide is None:
+            return 1.0
+        known = float(self.prior_scale[0])
+        due = step % (config.every * config.measure_every) == 0 and not self.guide.settled(step)
+        if known > 0 and not due:
+            return known
+        field = [*self.field.density_head.parameters(), *self.field.colour_head.parameters(), self.field.table]
+        ours, theirs = gradient_norm(prior, field), gradient_norm(photometric, field)
+        if ours == 0:
+            return known
+        found = config.gradient_share * theirs / ours
+        scale = found if known == 0 else (known * found) ** 0.5
+        self.prior_scale.copy_(torch.tensor([scale, scale * ours / max(theirs, 1e-30)]))
+        return scale
+
     def smooth(self, step: int) -> dict[str, Tensor]:
         """Smoothness of inverse depth on patches from poses between two photos."""
         smoothness = self.config.losses.smoothness
@@ -209,7 +286,8 @@ class DiffusioNeRF(nn.Module):
         if not weight or step % smoothness.every:
             return {}
         generator = stream(self.seed, "patches", step)
-        rays = self.unseen_patches(smoothness, generator).to(self.device)
+        between = between_photos(self.pool.cameras, smoothness.patches, smoothness.size, smoothness.spacing, generator)
+        rays = between.to(self.device)
         background = background_colour(self.config.background, len(rays.origins), generator, rays.origins)
         out = self.render(rays, generator, background, step)
         shape = (smoothness.patches, smoothness.size, smoothness.size)
@@ -253,47 +331,18 @@ class DiffusioNeRF(nn.Module):
         return Rays(batch.rays.origins + shift[:, 3:] * self.frame.median_depth, turned, batch.rays.cosine)
 
     def render(
-        self, rays: Rays, generator: torch.Generator | None, background: Tensor, step: int | None = None
+        self,
+        rays: Rays,
+        generator: torch.Generator | None,
+        background: Tensor,
+        step: int | None = None,
+        sampling: SamplingConfig | None = None,
     ) -> RayRendering:
         """Render rays of the normalised frame."""
-        sampling = self.config.sampling
+        sampling = sampling or self.config.sampling
         near, far = ray_limits(rays, sampling.near, sampling.far, self.frame.sphere)
         anneal = 1.0
         if step is not None and self.config.anneal > 0:
             progress = min(step / max(self.steps * self.config.anneal, 1.0), 1.0)
             anneal = 10.0 * progress / (9.0 * progress + 1.0)
         return render_rays(self.field, rays, near, far, sampling, background, generator, anneal)
-
-    def unseen_patches(self, smoothness: Smoothness, generator: torch.Generator) -> Rays:
-        """Rays of small patches from cameras that stand between two photos and look as the first one does."""
-        cameras, count = self.pool.cameras, smoothness.patches
-        first = torch.randint(len(cameras), (count,), generator=generator)
-        second = torch.randint(len(cameras), (count,), generator=generator)
-        share = torch.rand(count, 1, generator=generator)
-        pose = cameras.camera_to_world[first].clone()
-        pose[:, :3, 3] = torch.lerp(pose[:, :3, 3], cameras.origins[second], share)
-        corner = torch.rand(count, 2, generator=generator) * cameras.size[first]
-        return patch_rays(pose, cameras[first], corner, smoothness.size, smoothness.spacing)
-
-
-def patch_rays(
-    pose: Float[Tensor, "patch 4 4"],
-    cameras: Cameras,
-    corner: Float[Tensor, "patch xy=2"],
-    size: int,
-    spacing: float,
-) -> Rays:
-    """Rays of square patches, row by row: `size` pixels a side, `spacing` photo pixels apart, from `corner` on."""
-    steps = torch.arange(size, dtype=torch.float32) * spacing
-    v, u = torch.meshgrid(steps, steps, indexing="ij")
-    pixels = torch.stack([u, v], dim=-1).reshape(1, -1, 2) + corner[:, None]
-    plane = (pixels - cameras.centre[:, None]) / cameras.focal[:, None]
-    return rays_through(pose.repeat_interleave(size * size, dim=0), plane.reshape(-1, 2))
-
-
-def rotate(vectors: Float[Tensor, "n xyz=3"], rotation_vector: Float[Tensor, "n 3"]) -> Float[Tensor, "n xyz=3"]:
-    """Rodrigues' formula, smooth at zero."""
-    angle = (rotation_vector.square().sum(-1, keepdim=True) + 1e-12).sqrt()
-    axis = rotation_vector / angle
-    along = (axis * vectors).sum(-1, keepdim=True) * axis
-    return vectors * angle.cos() + torch.linalg.cross(axis, vectors) * angle.sin() + along * (1 - angle.cos())
