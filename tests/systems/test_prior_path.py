@@ -1,0 +1,201 @@
+"""The prior's part of a fit: spec of DiffusioNeRF, section 9, tests 5 and 13 (the null prior), and our loudness."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from diorama.data.scale import scene_scale
+from diorama.pipelines.fit import Geometry, build, plan_fit
+from diorama.pipelines.presets import SMALL_MACHINE_PRIOR, few, laptop, paper
+from diorama.priors.gaussian import GaussianPrior
+from diorama.priors.guide import PriorConfig, gradient_norm, scale_warning
+from diorama.priors.patches import PatchSamplingConfig
+from diorama.priors.prior import NullPrior, PatchEncoding
+from diorama.priors.schedule import constant
+from diorama.priors.total_variation import TotalVariationPrior
+from diorama.streams import stream
+from diorama.training.loop import train_steps
+from diorama.training.optim import adam, exponential
+from tests.oracles import exact_views, ring_cameras
+from tests.priors.made_up import TINY
+from tests.systems.test_diffusionerf import TINY_FIELD, tiny
+
+
+@pytest.fixture(scope="module")
+def views():
+    return replace(exact_views(ring_cameras(3, 48, 36)), depth=None, bounds=torch.tensor([[1.0, 8.0]]).repeat(3, 1))
+
+
+def asked(preset, **changes):
+    fit = tiny(preset)
+    prior = replace(fit.fit.prior, coarse=8, fine=8, **changes)
+    return replace(fit, fit=replace(fit.fit, prior=prior))
+
+
+def plan_of(views, preset, prior=None):
+    return plan_fit(views, Geometry(scene_scale(views), None, None, ()), preset, prior=prior)
+
+
+def run(views, preset, steps, prior=None, seed=0):
+    plan = plan_of(views, preset, prior)
+    system = build(plan, steps, seed, "cpu")
+    optimizer = adam(system, plan.preset.optim)
+    rate = exponential(plan.preset.optim, steps)
+    history = [losses for _, losses in train_steps(system, optimizer, rate, range(steps))]
+    return system, history
+
+
+GAUSSIAN = GaussianPrior.natural(TINY)
+
+
+def test_spec_13_the_null_prior_is_the_baseline_bit_for_bit(views):
+    preset = asked(few("inward", False))
+    without, null = run(views, preset, 6)[0], run(views, preset, 6, NullPrior())[0]
+    assert null.guide is None
+    assert list(without.state_dict()) == list(null.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(without.parameters(), null.parameters(), strict=True))
+
+
+def test_a_prior_leaves_the_random_numbers_of_the_others_alone(views):
+    preset = asked(few("inward", False))
+    (with_prior,), (without,) = run(views, preset, 1, GAUSSIAN)[1], run(views, preset, 1)[1]
+    assert "prior" in with_prior
+    assert {name: with_prior[name] for name in without} == without
+
+
+def test_patches_come_every_so_often_and_move_the_field(views):
+    preset = asked(laptop(), every=3)
+    system, history = run(views, preset, 7, TotalVariationPrior(TINY))
+    assert ["prior" in losses for losses in history] == [True, False, False, True, False, False, True]
+    plain, _ = run(views, preset, 7)
+    assert not torch.equal(system.field.table, plain.field.table)
+
+
+def test_the_published_preset_asks_at_every_step_with_all_its_terms(views):
+    preset = asked(paper("forward-facing"))
+    field = replace(TINY_FIELD, space="sphere", radius=7.5, proposal=None)
+    _, history = run(views, replace(preset, field=field), 2, GAUSSIAN)
+    assert all({"prior", "patch_frustum"} <= losses.keys() for losses in history)
+    assert preset.fit.prior.weight.at(0, 10) == 0.2
+    assert preset.fit.prior.gradient_share is None
+
+
+def gradients(system, step=0):
+    system.zero_grad()
+    system.losses(step)["prior"].backward()
+    heads = {"colour": system.field.colour_head, "density": system.field.density_head}
+    return {
+        name: sum(float(p.grad.abs().sum()) for p in head.parameters() if p.grad is not None)
+        for name, head in heads.items()
+    }
+
+
+@pytest.mark.parametrize(("share", "moves_colour"), [(1.0, False), (0.0, True)])
+def test_spec_05_a_photo_patch_moves_density_but_no_colour(views, share, moves_colour):
+    preset = asked(laptop(), patches=PatchSamplingConfig(photo_share=share))
+    system = build(plan_of(views, preset, GAUSSIAN), 100, 0, "cpu")
+    assert system.guide.sampler.photo_share == share
+    found = gradients(system)
+    assert found["density"] > 0
+    assert (found["colour"] > 0) == moves_colour
+
+
+def test_neither_the_prior_nor_its_score_receives_a_gradient(views):
+    mean = GAUSSIAN.mean.clone().requires_grad_()
+    prior = GaussianPrior(GAUSSIAN.mean, GAUSSIAN.covariance, TINY)
+    prior.mean = mean
+    system = build(plan_of(views, asked(laptop()), prior), 100, 0, "cpu")
+    assert gradients(system)["density"] > 0
+    assert mean.grad is None
+    assert not any("mean" in name for name in system.state_dict())
+
+
+def test_the_priors_gradient_is_the_wanted_share_of_the_photos(views):
+    preset = asked(laptop(), gradient_share=0.1, every=1)
+    system = build(plan_of(views, preset, GAUSSIAN), 100, 0, "cpu")
+    losses = system.losses(0)
+    field = [*system.field.density_head.parameters(), system.field.table]
+    field += list(system.field.colour_head.parameters())
+    ratio = gradient_norm(losses["prior"], field) / gradient_norm(losses["photometric"], field)
+    assert ratio == pytest.approx(0.1, rel=1e-3)
+    assert float(system.prior_scale[1]) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_the_loudness_stays_once_tau_is_low_and_travels_with_a_checkpoint(views):
+    preset = asked(laptop(), every=1, measure_every=1)
+    system = build(plan_of(views, preset, GAUSSIAN), 100, 0, "cpu")
+    values = []
+    for step in (0, 5, 60, 80):
+        system.losses(step)
+        values.append(float(system.prior_scale[0]))
+    assert values[0] != values[1]
+    assert values[1] == values[2] == values[3]
+    again = build(plan_of(views, preset, GAUSSIAN), 100, 0, "cpu")
+    again.load_state_dict(system.state_dict())
+    assert torch.equal(again.prior_scale, system.prior_scale)
+
+
+def test_the_level_falls_to_three(views):
+    system = build(plan_of(views, asked(paper("inward")), GAUSSIAN), 12_000, 0, "cpu")
+    assert [system.guide.level(step) for step in (1, 1250, 2500, 9000)] == [99, 47, 3, 3]
+    narrow = GaussianPrior(GAUSSIAN.mean, GAUSSIAN.covariance, replace(TINY, levels=(19, 60)))
+    system = build(plan_of(views, asked(paper("inward")), narrow), 12_000, 0, "cpu")
+    assert [system.guide.level(step) for step in (1, 9000)] == [60, 19]
+
+
+def test_a_silent_prior_renders_nothing(views):
+    preset = asked(laptop(), weight=constant(0.0))
+    system = build(plan_of(views, preset, GAUSSIAN), 100, 0, "cpu")
+    assert "prior" not in system.losses(0)
+
+
+def test_what_is_empty_is_far_where_there_is_a_sky(views):
+    system = build(plan_of(views, asked(laptop()), GAUSSIAN), 100, 0, "cpu")
+    guide = system.guide
+    patch = guide.sampler.draw(stream(0, "prior patch", 1))
+    seen = []
+
+    class Listening(NullPrior):
+        def score(self, patch, level):
+            seen.append(patch)
+            return torch.zeros_like(patch)
+
+    guide.prior = Listening(TINY)
+    n = TINY.window.size**2
+    depth, grey = torch.full((n,), 2.0), torch.full((n, 3), 0.5)
+    for opacity in (1.0, 0.5, 0.0):
+        guide.loss(patch, grey, depth, torch.full((n,), opacity), grey, 0)
+    disparity = [0.5 * (x[0, 3] + 1.0).mean().item() for x in seen]
+    assert disparity == pytest.approx([0.1, 0.05, 0.0], abs=1e-6)
+
+
+def test_tables_get_another_epsilon_only_with_a_prior(views):
+    preset = asked(laptop())
+    assert plan_of(views, preset).preset.optim.table_eps == 1e-15
+    assert plan_of(views, preset, NullPrior()).preset.optim.table_eps == 1e-15
+    assert plan_of(views, preset, GAUSSIAN).preset.optim.table_eps == SMALL_MACHINE_PRIOR.table_eps == 1e-8
+    assert plan_of(views, asked(paper("inward")), GAUSSIAN).preset.optim.table_eps == 1e-15
+
+
+def test_a_scene_on_another_scale_than_the_priors_is_warned_of_with_both_numbers():
+    prior = TotalVariationPrior(PatchEncoding())
+    assert scale_warning(prior, 3.0) is None
+    assert "3 m" in scale_warning(prior, 0.02)
+    assert "0.02 m" in scale_warning(prior, 0.02)
+    assert "nearer" in scale_warning(prior, 0.02)
+    assert "farther" in scale_warning(prior, 40.0)
+
+
+def test_the_plan_reports_scale_and_photos_narrower_than_a_patch(views):
+    narrow = replace(views, cameras=replace(views.cameras, focal=20.0 * views.cameras.focal))
+    notes = "\n".join(plan_of(narrow, asked(laptop()), GAUSSIAN).notes)
+    assert "3 of 3 photos are narrower than a patch" in notes
+    assert "median depth 3 m here" in notes
+
+
+def test_the_published_numbers_stand_in_the_config():
+    config = PriorConfig()
+    assert (config.tau.first, config.tau.last, config.tau.end, config.tau.unit) == (0.1, 0.0, 2500.0, "steps")
+    assert (config.every, config.coarse, config.fine, config.frustum_wanted) == (1, 128, 128, 1)
+    assert config.patches == PatchSamplingConfig(photo_share=0.25, shift=0.2, turn=0.1, only_seen=False)
