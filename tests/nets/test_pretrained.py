@@ -12,7 +12,7 @@ from torch import nn
 import diorama
 from diorama.errors import InputError, OutputError
 from diorama.nets import pretrained
-from diorama.nets.config import UNetConfig
+from diorama.nets.config import UNetConfig, patch_prior_small
 from diorama.nets.pretrained import (
     MOST_SHIPPED_PARAMETERS,
     SHIPPED,
@@ -90,6 +90,17 @@ def test_half_storage_halves_the_file_and_rounds_once(network, folder, tmp_path)
     for name, tensor in back.state_dict().items():
         assert tensor.dtype == torch.float32
         assert torch.equal(tensor, network.state_dict()[name].half().float())
+
+
+@pytest.mark.parametrize("step", [3.0, 19.0, 99.0])
+def test_half_storage_moves_the_answer_by_less_than_a_hundredth(tmp_path, step):
+    torch.manual_seed(0)
+    network = UNet(replace(patch_prior_small(), width=16, groups=4)).eval()
+    back = UNet.from_pretrained(network.save_pretrained(tmp_path / "w", half=True))
+    x, time = torch.randn(2, 4, 48, 48), torch.full((2,), step)
+    with torch.no_grad():
+        exact = network(x, time)
+        assert (back(x, time) - exact).norm() < 0.01 * exact.norm()
 
 
 def test_channels_last_weights_are_stored_in_plain_order(network, folder, tmp_path):
@@ -265,11 +276,8 @@ def test_what_is_neither_a_folder_nor_a_shipped_name_is_answered_with_the_names_
     with pytest.raises(InputError, match=r"somewhere/else is neither.*tiny-prior.*nothing is downloaded"):
         UNet.from_pretrained("somewhere/else")
     assert UNet.from_pretrained("tiny-prior").config == TINY
-    for sneaky in ("../" + tmp_path.name + "/tiny-prior", "x/tiny-prior", "..", ""):
-        monkeypatch.chdir(tmp_path / "tiny-prior")
-        if sneaky in ("x/tiny-prior",):
-            with pytest.raises(InputError, match="neither"):
-                find_pretrained(sneaky)
+    with pytest.raises(InputError, match="neither"):
+        find_pretrained("elsewhere/tiny-prior")
 
 
 def test_a_file_instead_of_its_folder_is_answered(folder):
