@@ -1,4 +1,4 @@
-"""Optimisers of a fit, and how their rates fall."""
+"""Optimisers of fits and of networks, and how the rates of a fit fall."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +48,36 @@ def adam(system: nn.Module, config: OptimConfig) -> torch.optim.Adam:
         betas=config.betas,
         fused=True,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AdamWConfig:
+    """AdamW, as networks are trained."""
+
+    rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    """Share of `rate` by which matrices and convolutions shrink per step; biases and norms (one axis) never do."""
+
+
+def adamw(network: nn.Module, config: AdamWConfig) -> torch.optim.AdamW:
+    """AdamW over a network's parameters that ask for a gradient."""
+    free = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = {
+        "matrices": ([p for p in free if p.ndim > 1], config.weight_decay),
+        "vectors": ([p for p in free if p.ndim <= 1], 0.0),
+    }
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": config.rate, "rate": config.rate, "name": name, "weight_decay": decay}
+            for name, (parameters, decay) in groups.items()
+            if parameters
+        ],
+        betas=config.betas,
+        eps=config.eps,
+        fused=True,
+    )
 
 
 def exponential(config: OptimConfig, steps: int) -> Callable[[int], float]:
