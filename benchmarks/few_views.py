@@ -3,9 +3,10 @@
     python -m benchmarks.few_views                                  # everything
     python -m benchmarks.few_views --scenes fox --variants few laptop --steps 1000
 
-Every photo set is fitted with `laptop`, with `few`, and with `few` minus each of its parts, for the same number of
-steps, and measured on its every8 test photos. Rows are cached under `out/few_views` by the hash of everything that
-decides them (settings, photos, code), so that a run that was stopped goes on; contact sheets lie beside them.
+Every photo set is fitted with `laptop`, with `few`, with `few` opened from coarse to fine, and with `few` minus each
+of its parts, for the same number of steps, and measured on its every8 test photos. Rows are cached under
+`out/few_views` by the hash of everything that decides them (settings, photos, code), so that a run that was stopped
+goes on; contact sheets lie beside them.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ from diorama.eval.measure import HeldOut, ViewResult
 from diorama.eval.report import panels
 from diorama.eval.tables import format_value, short_digest, text_table
 from diorama.pipelines.evaluate import evaluate
-from diorama.pipelines.presets import FEW_PARTS, FitPreset, few, laptop, without
+from diorama.pipelines.presets import FEW_PARTS, FitPreset, coarse_to_fine, few, laptop, without
 from diorama.pipelines.reconstruct import reconstruct
 from diorama.pipelines.workspace import input_hashes
 from diorama.scenes.config import to_json
@@ -68,7 +69,7 @@ CASES = {
     "fox": Case("fox", 9),
     "fountain": Case("strecha_fountain_P11", 4),
 }
-VARIANTS = ("laptop", "few", *(f"few-{part}" for part in FEW_PARTS))
+VARIANTS = ("laptop", "few", "few+coarse-to-fine", *(f"few-{part}" for part in FEW_PARTS))
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,11 @@ class Options:
     scenes: tuple[str, ...] = tuple(CASES)
     variants: tuple[str, ...] = VARIANTS
     seeds: tuple[int, ...] = (0,)
-    steps: int = 3000
+    steps: int = 1000
     """Steps of every fit: equal for all variants, so that a busy machine does not decide."""
     budget: str | None = None
     """Time for every fit instead of steps (90s, 3m)."""
-    max_side: int = 320
+    max_side: int = 240
     """Photos are shrunk to this long side, in pixels."""
     data: Path = field(default_factory=lambda: Path(os.environ.get("DIORAMA_DATA", ROOT.parent / "shared" / "data")))
     """Folder of the captures."""
@@ -126,9 +127,12 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
 def preset_of(variant: str, train: Views) -> FitPreset:
     """The fit of a variant, for photos of this kind."""
     assert train.cameras is not None
+    shape = capture_shape(train.cameras)
     if variant == "laptop":
-        return laptop()
-    whole = few(capture_shape(train.cameras), train.object is not None)
+        return laptop(shape)
+    whole = few(shape, train.object is not None)
+    if variant == "few+coarse-to-fine":
+        return coarse_to_fine(whole)
     return whole if variant == "few" else without(whole, variant.removeprefix("few-"))
 
 

@@ -16,6 +16,10 @@ PresetName = Literal["auto", "laptop", "few", "paper"]
 FEW_PHOTOS = 12
 """Up to this many photos `auto` means `few`."""
 
+SEEN_AROUND, SEEN_FROM_ONE_SIDE = Ramp(0.3, 0.001, 0.0, 0.6), Ramp(0.03, 0.0003, 0.0, 0.6)
+"""Weight of the stereo depth: it places the surfaces, then leaves them to the photos. Photos that all look one way
+agree on depth by themselves and need less of it."""
+
 PAPER_RAYS = 1024
 """The published terms are sums over this many rays; here every term is a mean."""
 
@@ -46,24 +50,30 @@ SMALL_MACHINE_PRIOR = PriorConfig(
 and its weight is found by measuring gradients: the published sums belong to the published batch and units."""
 
 
-def laptop() -> FitPreset:
-    """A few minutes on two cores, many photos."""
+def laptop(shape: CaptureShape = "inward") -> FitPreset:
+    """A few minutes on two cores, many photos; stereo tells where the surfaces begin."""
     losses = LossConfig(
         table_decay=0.0,
         distortion=Ramp(0.0, 1e-3, 0.2, 0.6),
         near_field=Ramp(1e-2, 1e-3),
+        depth=SEEN_FROM_ONE_SIDE if shape == "forward-facing" else SEEN_AROUND,
     )
     return FitPreset(
-        field=HashFieldConfig(),
+        field=HashFieldConfig(density_bias=-3.0),
         fit=DiffusioNeRFConfig(losses=losses, prior=SMALL_MACHINE_PRIOR),
         optim=OptimConfig(table_rate=1e-2, head_rate=5e-3, decay=0.05, warm_up=100, table_eps=1e-15),
         steps=6000,
+        stereo=True,
     )
 
 
 def few(shape: CaptureShape, masked: bool) -> FitPreset:
-    """Up to a dozen photos: the parts (a) to (g), each a switch (`FEW_PARTS`)."""
-    base = laptop()
+    """Up to a dozen photos: the parts (b) to (g), each a switch (`FEW_PARTS`).
+
+    Part (a), the opening of hash levels from coarse to fine, stays a switch of the fit that is off: once stereo has
+    placed the surfaces it costs detail (`python -m benchmarks.few_views` shows it as `few+coarse-to-fine`).
+    """
+    base = laptop(shape)
     frustum = Ramp(1e-2, 1e-4, 0.01, 0.01) if shape == "forward-facing" else Ramp(1e-2, 1e-3)
     losses = LossConfig(
         table_decay=0.1,
@@ -72,23 +82,25 @@ def few(shape: CaptureShape, masked: bool) -> FitPreset:
         frustum_near_only=shape != "forward-facing",
         distortion=Ramp(0.0, 1e-2, 0.2, 0.6),
         entropy=Ramp(0.0, 1e-3, 0.4, 0.4),
-        depth=Ramp(0.03, 0.003) if shape == "forward-facing" else Ramp(0.3, 0.03),
+        depth=base.fit.losses.depth,
         smoothness=Smoothness(weight=constant(1e-3)),
     )
-    fit = replace(base.fit, losses=losses, coarse_to_fine=CoarseToFine(enabled=True))
-    return replace(base, field=replace(base.field, density_bias=-3.0), fit=fit, steps=3000, stereo=True)
+    return replace(base, fit=replace(base.fit, losses=losses), steps=3000)
 
 
-FEW_PARTS = ("coarse-to-fine", "table-decay", "near-field", "distortion", "entropy", "smoothness", "stereo")
-"""The parts (a) to (g) of preset `few`, by the names `without` takes."""
+FEW_PARTS = ("table-decay", "near-field", "distortion", "entropy", "smoothness", "stereo")
+"""The parts (b) to (g) of preset `few`, by the names `without` takes."""
+
+
+def coarse_to_fine(preset: FitPreset) -> FitPreset:
+    """A preset plus part (a): hash levels open one after another, colours depend on direction only from half time."""
+    return replace(preset, fit=replace(preset.fit, coarse_to_fine=CoarseToFine(enabled=True)))
 
 
 def without(preset: FitPreset, part: str) -> FitPreset:
     """A preset minus one of its parts: for ablations."""
     off, losses = constant(0.0), preset.fit.losses
     match part:
-        case "coarse-to-fine":
-            return replace(preset, fit=replace(preset.fit, coarse_to_fine=CoarseToFine(enabled=False)))
         case "table-decay":
             losses = replace(losses, table_decay=0.0)
         case "near-field":
@@ -142,7 +154,7 @@ def choose_preset(name: PresetName, photos: int, shape: CaptureShape, masked: bo
         name = "few" if photos <= FEW_PHOTOS else "laptop"
     match name:
         case "laptop":
-            return laptop(), name
+            return laptop(shape), name
         case "few":
             return few(shape, masked), name
         case "paper":
