@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from diorama.errors import InputError, OutputError
+from diorama.streams import stream
 from diorama.training import network as network_module
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.loop import NonFiniteLossError
@@ -41,6 +42,26 @@ def test_a_training_left_after_k_steps_and_resumed_equals_one_never_left(tmp_pat
     one, two = weights_of_run(tmp_path / "whole"), weights_of_run(tmp_path / "cut")
     assert same(one.average, two.average)
     assert (one.step, one.averaged) == (two.step, two.averaged)
+
+
+def test_a_network_in_channels_last_resumes_bit_for_bit_too(tmp_path):
+    def picture_at(step):
+        return torch.rand(4, 3, 8, 8, generator=stream(1, "pictures", step))
+
+    def denoise(network, batch, generator):
+        return {"fit": (network(batch + 0.1 * torch.randn(batch.shape, generator=generator)) - batch).square().mean()}
+
+    def last():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 3, 3, padding=1))
+            return network.to(memory_format=torch.channels_last)
+
+    whole, again = last(), last()
+    steps(whole, tmp_path / "whole", 12, loss=denoise, data=picture_at)
+    steps(last(), tmp_path / "cut", 12, loss=denoise, data=picture_at, stop=5)
+    steps(again, tmp_path / "cut", 12, loss=denoise, data=picture_at)
+    assert same(whole.state_dict(), again.state_dict())
 
 
 KILLED = """

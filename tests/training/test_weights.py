@@ -8,7 +8,7 @@ from torch import nn
 
 from diorama.data.tensors import save_tensors
 from diorama.errors import InputError, OutputError
-from diorama.training.average import EmaConfig, averaged
+from diorama.nets.ema import averaged_model
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.weights import AVERAGE, RAW, Weights, half, load_weights, put_weights, save_raw
 from tests.training.toy import CONFIG, OFTEN, same, small_network, steps
@@ -81,7 +81,7 @@ def test_weights_of_another_network_are_refused(trained):
     start = load_weights(trained[0] / "shipped")
     other = nn.Linear(3, 2)
     with pytest.raises(InputError, match="another configuration"):
-        put_weights(start, other, averaged(other, EmaConfig()))
+        put_weights(start, other, averaged_model(other))
 
 
 def test_a_folder_without_weights_is_an_error(tmp_path):

@@ -6,9 +6,8 @@ import torch
 from torch import nn
 
 from diorama.streams import stream
-from diorama.training.average import EmaConfig
 from diorama.training.batches import batches_at
-from diorama.training.network import Keeping, TrainingConfig, train
+from diorama.training.network import EmaConfig, Keeping, TrainingConfig, train
 from diorama.training.optim import AdamWConfig
 from diorama.training.run import Length
 from diorama.training.schedule import ScheduleConfig

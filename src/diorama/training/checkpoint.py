@@ -34,6 +34,10 @@ def unpack(tensors: Mapping[str, Tensor], system: nn.Module, optimizer: torch.op
             _, index, key = name.split(".")
             state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for parameter, moments in optimizer.state.items():
+        for key, moment in moments.items():
+            if moment.shape == parameter.shape:  # fused Adam walks through memory: both must lie in the same order
+                moments[key] = torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
 
 
 def pack_average(average: AveragedModel) -> dict[str, Tensor]:

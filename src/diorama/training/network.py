@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from diorama.errors import InputError
+from diorama.nets.ema import averaged_model
 from diorama.streams import stream
-from diorama.training.average import EmaConfig, averaged
 from diorama.training.batches import Batch, Batches, sample_count
 from diorama.training.distributed import current_share, mean_over_ranks, parallel, wait_for_all
 from diorama.training.gradient import LossFn, Precision, batch_gradient
@@ -23,6 +23,16 @@ from diorama.training.run import CHECKPOINT, Length, Run, keep_trunk, open_run, 
 from diorama.training.schedule import ScheduleConfig, rate_factor
 from diorama.training.watch import ADVICE, WatchConfig
 from diorama.training.weights import Weights, digest_of
+
+
+@dataclass(frozen=True)
+class EmaConfig:
+    """The average of the weights (`nets.ema`)."""
+
+    decay: float = 0.999
+    """Share of the old average that an update keeps, once warmed up."""
+    every: int = 1
+    """Steps between two updates (10, with decay 0.995, for the published patch prior [code])."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,7 @@ def train(
     stays), MemoryLimitError, OutputError.
     """
     keeping = keeping or Keeping()
-    run = Run(network, adamw(network, config.optim), averaged(network, config.ema), length, config.parts)
+    run = Run(network, adamw(network, config.optim), averaged_model(network, config.ema.decay), length, config.parts)
     asked = {"training": asdict(config), "about": dict(about or {}), "continue_from": digest_of(continue_from)}
     if current_share().rank == 0:
         remember(folder, asked)
