@@ -1,6 +1,6 @@
 """Do procedural worlds look like photographs, in figures, and how fast are they drawn?
 
-    python -m benchmarks.worlds [--data ../shared/data] [--textures DIR] [--pictures 48] [--output benchmarks/results/worlds.json]
+    python -m benchmarks.worlds [--data ../shared/data] [--textures DIR] [--pictures 48]
 
 Real pictures are brought to the field of view of the patch prior's camera: those with depth to a focal length of 175
 pixels, the others to 256 pixels across. Scenes that are kept for tests are not looked at. Times are the least of the
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from diorama.worlds.layouts import Kind
 
 from benchmarks.machine import machine
 from diorama.data.images import read_image
@@ -23,7 +24,6 @@ from diorama.data.rgbd_coding import to_depth
 from diorama.data.rgbd_patches import open_rgbd, shrink
 from diorama.worlds.dataset import PatchGroup, PictureGroup, Worlds, WorldsConfig, expose, standing_cameras
 from diorama.worlds.film import develop, sample_film
-from diorama.worlds.layouts import Kind
 from diorama.worlds.photos import photos_below
 from diorama.worlds.statistics import SLANT, STEEPNESS, Picture, Summary, distance, summarise
 

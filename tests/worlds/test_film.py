@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from diorama.worlds.film import (
-    LUMINANCE, Film, FilmConfig, blurred, decode_srgb, develop, encode_srgb, meter, sample_film, through_jpeg, toned,
+    LUMINANCE,
+    Film,
+    FilmConfig,
+    blurred,
+    decode_srgb,
+    develop,
+    encode_srgb,
+    meter,
+    sample_film,
+    through_jpeg,
+    toned,
 )  # fmt: skip
 
 

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from diorama.worlds.statistics import (
-    SLANT, STEEPNESS, Picture, depth_steps, distance, histogram, quantile, spectrum_slope, summarise,
+    SLANT,
+    STEEPNESS,
+    Picture,
+    depth_steps,
+    distance,
+    histogram,
+    quantile,
+    spectrum_slope,
+    summarise,
 )  # fmt: skip
 
 

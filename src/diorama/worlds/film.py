@@ -33,9 +33,9 @@ class FilmConfig:
     """Strength of the S of the tone curve; must stay in (-1, 0.5), where the curve rises everywhere."""
     saturation: tuple[float, float] = (0.8, 1.25)
     """Distance from grey, times this."""
-    shot_noise: tuple[float, float] = (2e-5, 2e-3)
+    shot_noise: tuple[float, float] = (1e-5, 6e-4)
     """Variance of a white pixel's linear light, drawn log-uniformly: a good camera shrunk, to a phone at night."""
-    read_noise: float = 0.004
+    read_noise: float = 0.003
     """Largest standard deviation of a black pixel's linear light."""
     blur: tuple[float, float] = (0.25, 0.7)
     """Standard deviation of the lens in pixels."""
@@ -143,7 +143,7 @@ def blurred(pictures: Float[Tensor, "view c h w"], deviation: Float[Tensor, "vie
     steps = torch.arange(-reach, reach + 1, device=pictures.device, dtype=pictures.dtype)
     kernel = torch.exp(-0.5 * (steps / deviation.to(pictures).clamp_min(1e-3)[:, None]) ** 2)
     kernel = kernel / kernel.sum(-1, keepdim=True)
-    view, channels, height, width = pictures.shape
+    height, width = pictures.shape[2:]
     padded = torch.nn.functional.pad(pictures, (reach,) * 4, mode="replicate")
     across = sum(kernel[:, i, None, None, None] * padded[..., i : i + width] for i in range(2 * reach + 1))
     assert isinstance(across, Tensor)

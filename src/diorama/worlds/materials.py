@@ -95,6 +95,15 @@ ROLES: dict[Role, tuple[dict[int, float], tuple[float, float], float]] = {
 """Role -> (how often each kind is drawn, smallest and largest feature in metres, added to the log of reflectance)."""
 
 
+TINTED: dict[int, tuple[float, float, float, float]] = {
+    row.WOOD: (0.8, -1.5, 0.55, 0.12),
+    row.BRICK: (0.45, -1.4, 0.4, 0.16),
+}
+"""Kind -> (share of its materials with colours of its own; their mean log brightness, yellow and red)."""
+TINTED_GROUND = (0.6, -1.7, 0.55, -0.04)
+"""The same for whatever lies on the ground outdoors: grass, earth and leaves."""
+
+
 HUES = (0.1, 0.75, 1.3, 2.4, 3.3, 4.2, -0.9)
 """Hues of dyed things, radians from yellow over red to blue and green: yellow, orange, red, pink, blue, teal, green."""
 OFTEN = (0.16, 0.14, 0.24, 0.05, 0.2, 0.06, 0.15)
@@ -132,6 +141,8 @@ def sample_materials(
     params[:, row.SEED] = draw.whole(1 << 20)
     params[:, row.CELL] = draw.log_uniform(smallest, largest)
     params[:, row.ONE : row.ONE + 9] = palettes(count, generator, config, lighter).reshape(count, 9)
+    for number, tint in (dict.fromkeys(weights, TINTED_GROUND) if role == "ground" else TINTED).items():
+        params = _tinted(params, kind == number, draw, tint)
     params[:, row.CONTRAST] = draw.between(0.3, 1.2)
     params[:, row.GAIN] = draw.between(0.45, 0.85)
     params[:, row.WARP] = draw.between(0.0, 1.0)
@@ -186,6 +197,24 @@ def palettes(
     apart = (draw.uniform(3) < 0.15) & torch.tensor([False, True, True])
     turned = torch.stack([0.5 * draw.normal(3), 0.25 * draw.normal(3)], dim=-1)
     yellow, red = torch.where(apart[..., None], turned, tint).unbind(-1)
+    return _linear(level, yellow, red)
+
+
+def _tinted(params: Tensor, possible: Tensor, draw: "_Draw", tint: tuple[float, float, float, float]) -> Tensor:
+    """Rows of which a share has colours of one tint, of unequal brightness."""
+    share, brightness, yellow, red = tint
+    level = brightness + 0.45 * draw.normal()[:, None] + 0.35 * draw.normal(3)
+    yellow_now = yellow + 0.15 * draw.normal()[:, None] + 0.05 * draw.normal(3)
+    red_now = red + 0.06 * draw.normal()[:, None] + 0.02 * draw.normal(3)
+    colours = _linear(level, yellow_now, red_now).reshape(draw.count, 9)
+    chosen = ((draw.uniform() < share) & possible)[:, None].expand(-1, 9)
+    params = params.clone()
+    params[:, row.ONE : row.ONE + 9] = torch.where(chosen, colours, params[:, row.ONE : row.ONE + 9])
+    return params
+
+
+def _linear(level: Tensor, yellow: Tensor, red: Tensor) -> Tensor:
+    """Linear colour from the logarithm of brightness and two opponent channels."""
     logarithm = level[..., None] + torch.stack([yellow * 0.5 + red, yellow * 0.5 - red, -yellow], dim=-1)
     return logarithm.exp().clamp(0.012, 0.92)
 

@@ -216,10 +216,18 @@ def leaves(own: Painting) -> Tensor:
 
 
 def photo(own: Painting, photos: Float[Tensor, "k h w 3"]) -> Tensor:
-    """A crop of a photograph, mirrored at its borders, from the level of detail that fits; times the first colour."""
+    """Crops of photographs, as on a shelf: each tile is one of three, perhaps mirrored, times the first colour.
+
+    They are read from the level of detail that fits.
+    """
     side = photos.shape[1]
-    place = own.face() / own.column(row.CELL)[:, None] + 2 * unit(scramble(own.seed(0)))[:, None]
-    place = 1 - (place - 2 * (place * 0.5).floor() - 1).abs()
+    place = own.face() / own.column(row.CELL)[:, None] + unit(scramble(own.seed(0)))[:, None]
+    corner = place.floor()
+    x, y = corner.long().unbind(-1)
+    word = cell_hash(x, y, torch.zeros_like(x), own.seed(0))
+    place = place - corner
+    mirrored = (word & 1).bool()
+    place = torch.stack([torch.where(mirrored, 1 - place[:, 0], place[:, 0]), place[:, 1]], dim=-1)
     texels = own.footprint / own.column(row.CELL) * side
     most = max(0, int(side).bit_length() - 3)
     level = (texels.clamp_min(1.0).log2() + 0.5).floor().clamp(0, most).long()
@@ -230,7 +238,7 @@ def photo(own: Painting, photos: Float[Tensor, "k h w 3"]) -> Tensor:
     spot = torch.minimum(spot, (sides[:, None] - 1).to(spot))
     corner = spot.floor().long()
     share = spot - corner
-    index = own.column(row.PICTURE).long().clamp(0, len(photos) - 1)
+    index = (own.column(row.PICTURE).long() + (word >> 8) % 3) % len(photos)
     colour = torch.zeros_like(own.colour(row.ONE))
     for step in range(4):
         i, j = step & 1, step >> 1

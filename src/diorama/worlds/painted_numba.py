@@ -1,6 +1,7 @@
-"""The scalar twins of `painted`, for the ray caster's loops on the CPU. `row` is a material's row, (u, v) lie on a face.
+"""The scalar twins of `painted`, for the ray caster's loops on the CPU.
 
-Everything returns three numbers: linear red, green and blue.
+`row` is a material's row of numbers, (u, v) are metres on a face. Colours are three numbers:
+linear red, green and blue.
 """
 
 import math
@@ -230,10 +231,13 @@ def photo_at(row, u, v, footprint, photos):
     """See `painted.photo`."""
     side = photos.shape[1]
     cell = row[CELL]
-    shift = 2.0 * unit_at(scramble_at(np.int64(row[SEED])))
+    shift = unit_at(scramble_at(np.int64(row[SEED])))
     x, y = u / cell + shift, v / cell + shift
-    x = 1.0 - abs(x - 2.0 * math.floor(x * 0.5) - 1.0)
-    y = 1.0 - abs(y - 2.0 * math.floor(y * 0.5) - 1.0)
+    tile, shelf = math.floor(x), math.floor(y)
+    word = cell_hash_at(np.int64(tile), np.int64(shelf), 0, np.int64(row[SEED]))
+    x, y = x - tile, y - shelf
+    if word & u32(1):
+        x = 1.0 - x
     texels, level, left, above = footprint / cell * side, 0, 0, 0
     while texels > 1.4142135 and side > 7:
         texels *= 0.5
@@ -246,7 +250,7 @@ def photo_at(row, u, v, footprint, photos):
     i, j = int(x), int(y)
     a, b = x - i, y - j
     far, up = min(i + 1, side - 1), min(j + 1, side - 1)
-    index = min(max(int(row[PICTURE]), 0), photos.shape[0] - 1)
+    index = (int(row[PICTURE]) + int(word >> u32(8)) % 3) % photos.shape[0]
     bottom, high = above + side - 1 - j, above + side - 1 - up
     first = (1.0 - a) * (1.0 - b)
     second, third, fourth = a * (1.0 - b), (1.0 - a) * b, a * b

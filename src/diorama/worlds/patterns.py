@@ -4,8 +4,8 @@ A texture is a row of `COLUMNS` numbers and a kind. Lengths are metres in the ob
 """
 
 PLAIN, NOISE, VORONOI, MARBLE, WOOD, BRICK, STRIPES, DOTS, CHECKS, PRINT, LEAVES, PHOTO = range(12)
-"""What `kind` says. Solid (they fill space): PLAIN, NOISE, VORONOI, MARBLE, WOOD, STRIPES. Painted on the three faces of
-a box (`face_coordinates`): BRICK, DOTS, CHECKS, PRINT, LEAVES, PHOTO."""
+"""What `kind` says. Solid (they fill space): PLAIN, NOISE, VORONOI, MARBLE, WOOD, STRIPES. Painted on the faces of a
+box: BRICK, DOTS, CHECKS, PRINT, LEAVES, PHOTO."""
 
 SEED = 0
 """A whole number below 2^20."""
@@ -36,7 +36,7 @@ AXIS = 21
 WIDTH = 22
 """Width of a board of WOOD, metres; style of CHECKS (below one half: chessboard, else gingham)."""
 PICTURE = 23
-"""Which of the photos; its colours are multiplied by the first colour."""
+"""The first of three photos that follow each other in the stack; their colours are multiplied by the first colour."""
 COLUMNS = 24
 
 LEAF_LEVELS = 4

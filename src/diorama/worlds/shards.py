@@ -49,7 +49,7 @@ def write_shards(
     *,
     rank: int = 0,
     ranks: int = 1,
-    told: Callable[[int], None] = lambda index: None,
+    told: Callable[[int], None] | None = None,
 ) -> int:
     """Write the shards that are missing among the first `count`; returns how many that were.
 
@@ -77,7 +77,8 @@ def write_shards(
         with whole_file(path, force=True) as temporary:
             save_file(tensors, temporary)
         written += 1
-        told(index)
+        if told is not None:
+            told(index)
     return written
 
 
@@ -127,7 +128,7 @@ class Shards:
         parts: dict[str, list[Tensor]] = {}
         for file_index in sorted(set(places)):
             with safe_open(self.files[file_index], framework="pt") as content:
-                for name in content.keys():
+                for name in content.keys():  # noqa: SIM118 -- not a dict
                     column = content.get_slice(name)
                     taken = parts.setdefault(name, [torch.empty(0)] * len(indices))
                     for order, (index, place) in enumerate(zip(indices, places, strict=True)):
@@ -140,7 +141,8 @@ class Shards:
 def _rows_of(file: Path) -> int:
     try:
         with safe_open(file, framework="pt") as content:
-            lengths = {content.get_slice(name).get_shape()[0] for name in content.keys()}
+            names = list(content.keys())
+            lengths = {content.get_slice(name).get_shape()[0] for name in names}
     except (SafetensorError, OSError, IndexError) as error:
         raise InputError(f"{file} is no whole shard ({error}). Delete it and write the shards again.") from error
     if len(lengths) != 1:

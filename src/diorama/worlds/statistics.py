@@ -7,6 +7,7 @@ degree.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float
@@ -160,7 +161,7 @@ def spectrum_slope(values: Float[Tensor, "h w"]) -> float:
     radius = (lines[:, None].square() + lines.square()).sqrt()
     edges = torch.logspace(torch.log10(torch.tensor(4.0 / side)), torch.log10(torch.tensor(0.35)), 13).double()
     logs = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         ring = (radius >= low) & (radius < high)
         if bool(ring.any()):
             logs.append((float((low * high).sqrt().log()), float(power[ring].mean().clamp_min(1e-12).log())))

@@ -22,6 +22,8 @@ from diorama.worlds.dataset import Exposed, ViewGroup, Worlds, encode_windows, e
 from diorama.worlds.film import FilmConfig, sample_film
 from diorama.worlds.shards import Shards, pack_depth, unpack_depth, write_shards
 
+STORED_WINDOW = PatchWindow(size=96)
+"""Twice as large as a patch: 2,401 patches can be cut from each."""
 VERSION = 1
 """Of the worlds and of what is stored; shards of another version are not mixed with these."""
 
@@ -40,10 +42,10 @@ def write_windows(
     *,
     per_shard: int = 64,
     per_world: int = 8,
-    window: PatchWindow = PatchWindow(size=96),
+    window: PatchWindow = STORED_WINDOW,
     rank: int = 0,
     ranks: int = 1,
-    told: Callable[[int], None] = lambda index: None,
+    told: Callable[[int], None] | None = None,
 ) -> int:
     """Write shards of linear RGBD windows, larger than the patches that will be cut from them.
 
@@ -113,7 +115,7 @@ def write_scenes(
     per_shard: int = 64,
     rank: int = 0,
     ranks: int = 1,
-    told: Callable[[int], None] = lambda index: None,
+    told: Callable[[int], None] | None = None,
 ) -> int:
     """Write shards of scenes: photographs of 8 bits, packed depth and cameras. 5 bytes a pixel.
 

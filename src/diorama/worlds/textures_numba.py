@@ -68,7 +68,7 @@ def texture_colour_at(kind, row, x, y, z, nx, ny, nz, footprint, photos):
         colour = _wood(row, x, y, z, footprint)
     elif kind == STRIPES:
         colour = _stripes(row, x, y, z, footprint)
-    elif kind == BRICK or kind == DOTS or kind == CHECKS or kind == PRINT or kind == LEAVES or kind == PHOTO:
+    elif kind in (BRICK, DOTS, CHECKS, PRINT, LEAVES, PHOTO):
         colour = _on_face(kind, row, x, y, z, nx, ny, nz, footprint, photos)
     else:
         colour = mixed(colour_at(row, ONE), colour_at(row, ONE), 0.0)
