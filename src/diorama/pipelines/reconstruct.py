@@ -160,8 +160,7 @@ def measured(train: Views, preset: PresetName | FitPreset, scale: float | None, 
     """The geometry of the training photos: as measured before an interruption, or measured now and kept."""
     geometry = None if work is None else work.geometry()
     if geometry is None:
-        few = preset == "few" or (preset == "auto" and len(train) <= FEW_PHOTOS)
-        stereo = preset.stereo if isinstance(preset, FitPreset) else few
+        stereo = preset.stereo if isinstance(preset, FitPreset) else preset != "paper"
         geometry = measure_geometry(train, stereo=stereo, scale=scale)
         if work is not None:
             work.save_geometry(geometry)
@@ -172,7 +171,7 @@ def why(preset: PresetName | FitPreset, train: Views) -> str:
     """The reason of the choice, in words."""
     if preset != "auto":
         return "as asked"
-    return f"{len(train)} photos, and `few` is for up to 12"
+    return f"{len(train)} photos, and `few` is for up to {FEW_PHOTOS}"
 
 
 def with_masks_used(views: Views, masks: Masks, say: Say) -> Views:
