@@ -289,9 +289,3 @@ def test_overfitting_eight_patches_lowers_the_noise_loss_fivefold():
     config = replace(diffusionerf_paper(), width=16, multipliers=(1, 2), attention=("linear", "linear"))
     first, last = overfit(config, side=16, rate=3e-3, steps=60)
     assert last < first / 5
-
-
-@pytest.mark.slow
-def test_overfitting_at_the_published_width_lowers_the_noise_loss_fivefold():
-    first, last = overfit(diffusionerf_paper(), side=24, rate=3e-4, steps=300)
-    assert last < first / 5
