@@ -40,6 +40,11 @@ VERBS = {
         "a contact sheet of procedural scenes",
         "diorama worlds --kind room -n 16 -o sheet.png",
     ),
+    "train": Verb(
+        "diorama.pipelines.train",
+        "data to the weights of a prior",
+        "diorama train patch-prior --budget 20m -o runs/p",
+    ),
     "demo": Verb("diorama.pipelines.demo", "the whole road on a scene in the box", "diorama demo"),
     "doctor": Verb("diorama.pipelines.doctor", "what this machine can do, what is missing", "diorama doctor"),
 }

@@ -45,8 +45,8 @@ class TrainingConfig:
     schedule: ScheduleConfig = ScheduleConfig()
     ema: EmaConfig = EmaConfig()
     watch: WatchConfig = WatchConfig()
-    clip: float = 1.0
-    """Largest norm of the whole gradient; infinity to leave it as it is."""
+    clip: float | None = 1.0
+    """Largest norm of the whole gradient; None leaves it as it is."""
     parts: int = 1
     """Gradient accumulation: a batch goes through the network in this many parts."""
     precision: Precision = "auto"
@@ -193,7 +193,8 @@ def take_step(
             f"At step {run.step} the gradient of {_not_finite(run.network)} is not finite. {ADVICE}"
         )
     run.whole = False
-    nn.utils.clip_grads_with_norm_(run.network.parameters(), config.clip, norm)
+    if config.clip is not None:
+        nn.utils.clip_grads_with_norm_(run.network.parameters(), config.clip, norm)
     run.optimizer.step()
     if (run.step + 1) % config.ema.every == 0:
         run.average.update_parameters(run.network)

@@ -1,0 +1,138 @@
+"""`diorama train patch-prior` on a few made-up pictures: the whole road, interrupted and not."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from diorama.cli.main import main
+from diorama.data.images import write_depth_png, write_png
+from diorama.errors import InputError, OutputError
+from diorama.nets.config import UNetConfig
+from diorama.pipelines import patch_prior, train
+from diorama.pipelines.patch_prior import GroupBatches, recipe
+from diorama.priors.prior import Prior
+from diorama.streams import stream
+from diorama.training.checkpoint import weights_of_run
+from diorama.training.distributed import Share
+from diorama.training.run import CHECKPOINT
+from diorama.training.weights import load_weights
+
+TINY = UNetConfig(
+    width=8, multipliers=(1, 2), attention=("none", "none"), middle_attention="none", blocks=1, groups=4, patch=4
+)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Four pictures of 120 x 90 pixels with depth, by a camera of the prior's focal length."""
+    folder = tmp_path_factory.mktemp("pictures")
+    np.savetxt(folder / "camera-intrinsics.txt", np.array([[175.0, 0, 60], [0, 175.0, 45], [0, 0, 1]]))
+    for index in range(4):
+        colour = torch.rand(3, 90, 120, generator=stream(index, "colour"))
+        write_png(folder / f"frame-{index:06d}.color.png", colour)
+        write_depth_png(folder / f"frame-{index:06d}.depth.png", 1.0 + colour.mean(0))
+        pose = np.eye(4)
+        pose[0, 3] = 0.1 * index
+        np.savetxt(folder / f"frame-{index:06d}.pose.txt", pose)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A network of a few thousand numbers, judged by few patches."""
+    monkeypatch.setattr(train, "recipe", lambda size: replace(recipe(size), network=TINY, batch=4))
+    monkeypatch.setattr(patch_prior, "HELD_OUT", 4)
+
+
+def words(pictures, out, *more):
+    return ["train", "patch-prior", "--data", str(pictures), "-o", str(out), "--device", "cpu", *more]
+
+
+def test_a_run_ends_with_a_prior_its_card_and_pictures_to_look_at(pictures, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(words(pictures, out, "--steps", "6", "--sample-every", "4")) == 0
+    prior = Prior.from_pretrained(out / "prior")
+    assert prior.score(torch.zeros(1, 4, 48, 48), 19).isfinite().all()
+    weights = weights_of_run(out)
+    assert torch.equal(prior.network.state_dict()["stem.weight"], weights.average["stem.weight"].half().float())
+    assert load_weights(out / "prior", inside="network.").step == 6
+    assert sorted(path.name for path in (out / "samples").iterdir()) == ["0000004.png", "0000006.png"]
+    gains = json.loads((out / "held_out.json").read_text())
+    assert [gain["level"] for gain in gains["6"]] == [3, 7, 19, 47, 99]
+    card = (out / "prior" / "README.md").read_text()
+    assert "6 steps in" in card
+    assert "license: apache-2.0" in card
+    assert f"{gains['6'][0]['joint']:.2f}" in card
+    assert "--prior" in capsys.readouterr().out
+    assert main(words(pictures, out, "--steps", "6", "--sample-every", "4")) == 0
+    assert "was finished before, at step 6" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(pictures, tmp_path, monkeypatch, capsys):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert main(words(pictures, whole, "--steps", "6")) == 0
+    with monkeypatch.context() as patched:
+
+        def stop(self, network, step):
+            raise KeyboardInterrupt
+
+        patched.setattr(patch_prior.Look, "__call__", stop)
+        assert main(words(pictures, cut, "--steps", "6", "--sample-every", "3")) == 130
+    assert "run the same command again" in capsys.readouterr().err
+    assert weights_of_run(cut).step == 3
+    assert main(words(pictures, cut, "--steps", "6", "--sample-every", "3")) == 0
+    assert (whole / CHECKPOINT).stat().st_size > 0
+    one, two = (folder / "prior" / "model.safetensors" for folder in (whole, cut))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_prior_is_a_place_to_go_on_from(pictures, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(words(pictures, first, "--steps", "4")) == 0
+    assert main(words(pictures, second, "--steps", "7", "--continue-from", str(first / "prior"))) == 0
+    assert weights_of_run(second).step == 7
+    lines = [json.loads(line) for line in (second / "log.jsonl").read_text().splitlines()]
+    assert next(line["rate"] for line in lines if "rate" in line) < 0.02
+
+
+def test_a_folder_of_something_else_is_left_alone(pictures, tmp_path, capsys):
+    (tmp_path / "letter.txt").write_text("dear")
+    assert main(words(pictures, tmp_path, "--steps", "4")) == 2
+    assert "not the folder of a training" in capsys.readouterr().err
+    with pytest.raises(OutputError):
+        train.check_run_place(tmp_path / "letter.txt")
+
+
+def test_other_options_than_those_of_the_run_are_refused(pictures, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(words(pictures, out, "--steps", "2")) == 0
+    assert main(words(pictures, out, "--steps", "3", "--seed", "1")) == 2
+    assert "holds a run with other settings" in capsys.readouterr().err
+
+
+def test_steps_of_group_batches_are_the_same_whenever_asked_and_differ_between_steps_and_ranks():
+    def group(number):
+        return [torch.full((4, 2, 2), float(number))] * (number % 3)
+
+    one, two = (GroupBatches(group, 5, Share(rank, 2)) for rank in (0, 1))
+    assert torch.equal(one(3), one(3))
+    assert one(3).shape == (5, 4, 2, 2)
+    seen = [set(batch[:, 0, 0, 0].tolist()) for batch in (one(0), one(1), two(0), two(1))]
+    assert len(set.union(*seen)) == sum(map(len, seen))
+
+
+def test_pictures_that_give_no_patches_are_an_error():
+    with pytest.raises(InputError, match="gave 0 patches where 5 were needed"):
+        GroupBatches(lambda number: [], 5, Share())(0)
+
+
+def test_the_recipes_are_those_of_the_issue_and_of_the_paper():
+    small, paper = recipe("small"), recipe("paper")
+    assert (small.batch, small.training.optim.rate, small.training.clip) == (64, 1e-3, 1.0)
+    assert (small.training.schedule.warm_up, small.training.optim.betas) == (500, (0.9, 0.99))
+    assert (paper.batch, paper.steps, paper.training.optim.rate) == (32, 650_000, 1e-4)
+    assert (paper.training.ema.decay, paper.training.ema.every) == (0.995, 10)
+    assert (paper.training.clip, paper.training.precision, paper.training.schedule.decay_share) == (None, "full", 0.0)
