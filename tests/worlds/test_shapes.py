@@ -8,10 +8,10 @@ import torch
 
 from diorama.worlds import shapes
 from diorama.worlds.boxes_numba import distance_at
-from diorama.worlds.shapes import first_hit, normals, signed_distance
-from diorama.worlds.scene import SHAPE_COLUMNS
-from diorama.worlds.shapes_numba import normal_at
 from diorama.worlds.render_numba import solid_rows
+from diorama.worlds.scene import SHAPE_COLUMNS
+from diorama.worlds.shapes import first_hit, normals, signed_distance
+from diorama.worlds.shapes_numba import normal_at
 from tests.worlds.made_up import HEIGHTS, SAMPLES, one_solid
 
 
@@ -94,12 +94,9 @@ def test_normals_are_units_that_point_out(name):
     assert (back < 0).float().mean() > 0.98
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", [name for name in SAMPLES if SAMPLES[name][0] >= shapes.FIRST_MARCHED])
 def test_a_signed_distance_never_overstates_the_way_to_the_surface(name):
     shape, size, params = row(name)
-    if shape < shapes.FIRST_MARCHED:
-        pytest.skip("a closed form") if False else None
-        return
     o, d = rays(300, float(size.max()), seed=3)
     t = first_hit(shape, o, d, size.expand(300, 3), params.expand(300, -1), HEIGHTS)
     hit = torch.isfinite(t)
@@ -119,7 +116,7 @@ def test_the_twins_agree_on_hits_and_normals(name):
     fast = np.array([distance_at(table, heights, 0, *a, *b) for a, b in zip(o.tolist(), d.tolist(), strict=True)])
     assert (np.isinf(slow) == np.isinf(fast)).mean() > 0.99
     both = np.isfinite(slow) & np.isfinite(fast)
-    assert np.abs(slow - fast)[both].max() < 1e-5 * float(size.max())
+    assert np.abs(slow[both] - fast[both]).max() < 1e-5 * float(size.max())
     q = (o + torch.from_numpy(slow)[:, None] * d)[torch.from_numpy(both)]
     one = normals(shape, q, size.expand(len(q), 3), params.expand(len(q), -1), HEIGHTS)
     two = torch.tensor([normal_at(shape, 0, *point, table, heights) for point in q.tolist()], dtype=torch.float64)

@@ -33,8 +33,8 @@ def floor(light, *, sky=None, more=(), materials=None):
 
 def from_above(width=9, height=9):
     """A camera above the origin that looks straight down from 4 metres."""
-    camera = cameras_around((0.0,), width=width, height=height, elevation=90.0, field_of_view=30.0)
-    camera.camera_to_world[0, :3, 3] = torch.tensor([0.0, 0.0, 4.0])
+    camera = cameras_around((0.0,), width=width, height=height, field_of_view=30.0)
+    camera.camera_to_world[0, :3] = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, -1.0, 4.0]])
     return camera
 
 
@@ -59,8 +59,8 @@ def test_sun_square_to_a_white_floor_gives_its_irradiance_over_pi():
 
 def test_a_lamp_fades_with_the_square_of_its_distance():
     world = floor(lambda d: d.lamp((0.0, 0.0, 2.0), 0.0, (8.0, 8.0, 8.0)))
-    seen = render_world(world, from_above())
-    assert seen.colour[0, 0, 4, 4].item() == pytest.approx(0.5 * 8 / (math.pi * 4), rel=1e-2)
+    seen = render_world(world, from_above(65, 65))
+    assert seen.colour[0, 0, 32, 32].item() == pytest.approx(0.5 * 8 / (math.pi * 4), rel=1e-2)
 
 
 def test_a_panel_gives_its_form_factor():
@@ -101,9 +101,8 @@ def test_soft_shadows_have_no_noise():
     ball = (BALL, (0.0, 0.0, 0.8), (0.3, 0.3, 0.3))
     world = floor(lambda d: d.lamp((0.0, 0.0, 3.0), 0.4, (20.0, 20.0, 20.0)), more=[ball])
     camera = from_above(64, 64)
-    camera.camera_to_world[0, :3, 3] = torch.tensor([0.0, 0.0, 0.5])
-    seen = render_world(world, camera).colour[0, 0]
-    row = seen[32]
+    camera.camera_to_world[0, 2, 3] = 1.9  # between lamp and ball, so that the ball hides what is right below it
+    row = render_world(world, camera).colour[0, 0, 32, 45:]
     assert row.min() < 0.3 * row.max()
     assert (row[1:-1] - 0.5 * (row[2:] + row[:-2])).abs().max() < 0.05 * row.max()
 
@@ -144,7 +143,9 @@ def join(one, two):
 
 
 def test_two_photographs_show_the_same_colour_of_a_matt_point():
-    world = floor(lambda d: d.sun((0.3, 0.2, 1.0), 0.02, (3.0, 3.0, 3.0)), more=[(BLOCK, (0, 0, 0.1), (0.3, 0.2, 0.1))])
+    world = floor(
+        lambda d: d.sun((0.3, 0.2, 1.0), 0.02, (3.0, 3.0, 3.0)), more=[(BLOCK, (0.0, 0.0, 0.1), (0.3, 0.2, 0.1))]
+    )
     cameras = cameras_around((-20.0, 20.0), width=48, height=36)
     seen = render_world(world, cameras)
     pixels = (torch.rand(1, 60, 2, generator=torch.Generator().manual_seed(1)) * 0.3 + 0.4) * torch.tensor([48.0, 36.0])

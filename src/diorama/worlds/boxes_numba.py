@@ -1,18 +1,39 @@
 """A tree of boxes about the solids, so that a ray on the CPU tries only those near its way."""
 
+import inspect
 import math
+from typing import Any
 
 import numpy as np
+from numba.core.types import MemInfoPointer, pyobject, voidptr
+from numba.extending import intrinsic
 
 from diorama.kernels.jit import numba_kernel
 from diorama.worlds.shapes import TINY
 from diorama.worlds.shapes_numba import CENTRE, KIND, ROTATION, SIZE, first_hit_at
 
-LEAF = 2
+LEAF = 1
 """Most solids in a leaf."""
 DEPTH = 64
 """Places on the stack of a walk through the tree."""
 FAR = math.inf
+
+
+def _borrowed(typing: Any, array: Any) -> Any:
+    """The same array, but nobody counts who holds it: a call that hands on a counted array costs locked instructions,
+    for which two threads pay dearly. The caller keeps the original alive."""
+    del typing
+
+    def copy_without_owner(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        copy = context.make_array(signature.args[0])(context, builder, arguments[0])
+        copy.meminfo = context.get_constant_null(MemInfoPointer(voidptr))
+        copy.parent = context.get_constant_null(pyobject)
+        return copy._getvalue()
+
+    return array(array), copy_without_owner
+
+
+borrowed = intrinsic(inspect.unwrap(_borrowed))
 
 
 @numba_kernel
@@ -50,9 +71,16 @@ def build_tree(solids):
         if end - start <= LEAF:
             nodes[node, 6], nodes[node, 7] = start, end - start
             continue
-        axis = np.argmax(middle_high - middle_low)
-        part = order[start:end]
-        order[start:end] = part[np.argsort(low[part, axis] + high[part, axis], kind="mergesort")]
+        axis = 0
+        for i in range(1, 3):
+            if middle_high[i] - middle_low[i] > middle_high[axis] - middle_low[axis]:
+                axis = i
+        for place in range(start + 1, end):
+            s = order[place]
+            while place > start and _middle(low, high, order[place - 1], axis) > _middle(low, high, s, axis):
+                order[place] = order[place - 1]
+                place -= 1
+            order[place] = s
         middle = (start + end) // 2
         nodes[node, 6] = used
         waiting[left, 0], waiting[left, 1], waiting[left, 2] = used, start, middle
@@ -62,30 +90,35 @@ def build_tree(solids):
 
 
 @numba_kernel
+def _middle(low, high, s, axis):
+    return low[s, axis] + high[s, axis]
+
+
+@numba_kernel
 def nearest_at(solids, heights, nodes, order, stack, ox, oy, oz, dx, dy, dz, limit, any_will_do):
     """Distance and row of the first solid before `limit`, or (inf, -1); of any solid there if that is enough."""
     ix = 1.0 / (dx if abs(dx) >= TINY else TINY)
     iy = 1.0 / (dy if abs(dy) >= TINY else TINY)
     iz = 1.0 / (dz if abs(dz) >= TINY else TINY)
     best, found = limit, -1
-    stack[0] = 0
+    stack[0, 0], stack[0, 1] = 0.0, 0.0
     left = 1 if len(solids) > 0 else 0
     while left > 0:
         left -= 1
-        node = stack[left]
-        if _entry(nodes, node, ox, oy, oz, ix, iy, iz) >= best:
+        if stack[left, 1] >= best:
             continue
+        node = int(stack[left, 0])
         first = int(nodes[node, 6])
         count = int(nodes[node, 7])
         if count == 0:
             one = _entry(nodes, first, ox, oy, oz, ix, iy, iz)
             two = _entry(nodes, first + 1, ox, oy, oz, ix, iy, iz)
-            nearer, further = (first, first + 1) if one <= two else (first + 1, first)
+            nearer = 0 if one <= two else 1
             if max(one, two) < best:
-                stack[left] = further
+                stack[left, 0], stack[left, 1] = first + 1 - nearer, max(one, two)
                 left += 1
             if min(one, two) < best:
-                stack[left] = nearer
+                stack[left, 0], stack[left, 1] = first + nearer, min(one, two)
                 left += 1
             continue
         for place in range(first, first + count):

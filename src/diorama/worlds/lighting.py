@@ -266,9 +266,7 @@ def _weights(lights: Lights, seen: Surface) -> Float[Tensor, "ray light"]:
     return torch.where((lights.kind == LAMP) | (lights.kind == PANEL), weight, 0.0)
 
 
-def surroundings(
-    world: World, cast: Cast, means: Float[Tensor, "material 3"], seen: Surface
-) -> Float[Tensor, "ray 3"]:
+def surroundings(world: World, cast: Cast, means: Float[Tensor, "material 3"], seen: Surface) -> Float[Tensor, "ray 3"]:
     """Radiance from one cosine-weighted direction: open sky, or what other surfaces hand on; near ones hand on less."""
     up = 2 * fraction(seen.index, UP) - 1
     angle = math.tau * fraction(seen.index, AROUND)

@@ -8,7 +8,7 @@ form; the others are marched: their signed distance never overstates how far the
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 BLOCK = 0
@@ -272,7 +272,10 @@ def _march(
             which = alive[crossed]
             result[which] = _close_in(
                 lambda x, which=which: field(which, x),
-                t[crossed], ahead[crossed], value[crossed], value_ahead[crossed],
+                t[crossed],
+                ahead[crossed],
+                value[crossed],
+                value_ahead[crossed],
             )
         keep = ~crossed & (ahead < end[alive])
         alive, t, value = alive[keep], ahead[keep], value_ahead[keep]
@@ -303,9 +306,7 @@ def _box(q: Tensor, size: Tensor, radius: Tensor) -> Tensor:
 
 def _drum(x: Tensor, y: Tensor, z: Tensor, radius: Tensor, half: Tensor, edge: Tensor) -> Tensor:
     across, along = torch.hypot(x, y) - (radius - edge), z.abs() - (half - edge)
-    return (
-        torch.hypot(across.clamp(min=0), along.clamp(min=0)) + torch.maximum(across, along).clamp(max=0) - edge
-    )
+    return torch.hypot(across.clamp(min=0), along.clamp(min=0)) + torch.maximum(across, along).clamp(max=0) - edge
 
 
 def _cushion(u: Tensor, size: Tensor, across: Tensor, along: Tensor) -> Tensor:

@@ -35,9 +35,7 @@ def first_hit_at(shape, s, ox, oy, oz, dx, dy, dz, solids, heights):
         return start if start > 0.0 else end
     if shape == 1:
         ux, uy, uz, vx, vy, vz = ox / a, oy / b, oz / c, dx / a, dy / b, dz / c
-        near, far = _roots(
-            vx * vx + vy * vy + vz * vz, ux * vx + uy * vy + uz * vz, ux * ux + uy * uy + uz * uz - 1.0
-        )
+        near, far = _roots(vx * vx + vy * vy + vz * vz, ux * vx + uy * vy + uz * vz, ux * ux + uy * uy + uz * uz - 1.0)
         return near if near > 0.0 else far if far > 0.0 else FAR
     if shape == 2:
         return _frustum(ox / a, oy / b, oz / c, dx / a, dy / b, dz / c, solids[s, SHAPE])
@@ -112,7 +110,10 @@ def signed_distance_at(shape, s, x, y, z, solids, heights):
         bend, half = solids[s, SHAPE], solids[s, SHAPE + 1]
         out = math.sqrt(x * x + z * z)
         along = (abs(math.atan2(x, z)) - half) * min(out, bend) + half * bend
-        return _box(out - bend, y, along, solids[s, SHAPE + 2], solids[s, SHAPE + 3], half * bend, solids[s, SHAPE + 4]) * 0.9
+        return (
+            _box(out - bend, y, along, solids[s, SHAPE + 2], solids[s, SHAPE + 3], half * bend, solids[s, SHAPE + 4])
+            * 0.9
+        )
     return _carved(s, x, y, z, solids)
 
 
@@ -230,9 +231,7 @@ def _march(shape, s, ox, oy, oz, dx, dy, dz, solids, heights, start, end):
         return t if start > 0.0 else FAR
     for _ in range(MARCH_STEPS):
         ahead = min(t + max(value, slack + LEAST_RATE * t), end)
-        found = signed_distance_at(
-            shape, s, ox + ahead * dx, oy + ahead * dy, oz + ahead * dz, solids, heights
-        )
+        found = signed_distance_at(shape, s, ox + ahead * dx, oy + ahead * dy, oz + ahead * dz, solids, heights)
         if found <= 0.0:
             low, high, above, below, side = t, ahead, value, found, 0
             for _ in range(REFINEMENTS):
@@ -332,7 +331,9 @@ def _carved(s, x, y, z, solids):
     way, seam, edge = solids[s, SHAPE], solids[s, SHAPE + 3], solids[s, SHAPE + 13]
     first = _part(solids[s, SHAPE + 1], x, y, z, solids[s, SHAPE + 4], solids[s, SHAPE + 5], solids[s, SHAPE + 6], edge)
     x, y, z = x - solids[s, SHAPE + 7], y - solids[s, SHAPE + 8], z - solids[s, SHAPE + 9]
-    second = _part(solids[s, SHAPE + 2], x, y, z, solids[s, SHAPE + 10], solids[s, SHAPE + 11], solids[s, SHAPE + 12], edge)
+    second = _part(
+        solids[s, SHAPE + 2], x, y, z, solids[s, SHAPE + 10], solids[s, SHAPE + 11], solids[s, SHAPE + 12], edge
+    )
     if 0.5 < way < 1.5:
         second = -second
     blend = max(1.0 - abs(first - second) / max(seam, 1e-9), 0.0)

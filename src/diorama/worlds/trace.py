@@ -219,9 +219,7 @@ def smoothed(
         gathered[here] += share * torch.cat([raw, highlight])[there]
     smooth, bright = (gathered / total.clamp(min=1e-9)).reshape(2, 3, *depth.shape)
     sky = torch.isinf(depth)
-    return torch.where(
-        sky, lit + highlight + rest, (paint * smooth + lit - paint * raw).clamp(min=0) + bright + rest
-    )
+    return torch.where(sky, lit + highlight + rest, (paint * smooth + lit - paint * raw).clamp(min=0) + bright + rest)
 
 
 def _neighbours(height: int, width: int) -> Iterator[tuple[tuple[tuple, tuple], float]]:

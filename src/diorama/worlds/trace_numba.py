@@ -5,11 +5,10 @@ import math
 import numpy as np
 
 from diorama.kernels.jit import numba_kernel
-from diorama.worlds.boxes_numba import DEPTH, nearest_at, to_own, to_world
+from diorama.worlds.boxes_numba import DEPTH, borrowed, nearest_at, to_own, to_world
 from diorama.worlds.lighting import (
     AROUND,
     BAYER,
-    FIRST as ALONG,
     HIGHLIGHT,
     LEAST_REFLECTION,
     LIFT,
@@ -17,8 +16,13 @@ from diorama.worlds.lighting import (
     PICK,
     PROBE_FOOTPRINT,
     PROBES,
-    SECOND as ACROSS,
     UP,
+)
+from diorama.worlds.lighting import (
+    FIRST as ALONG,
+)
+from diorama.worlds.lighting import (
+    SECOND as ACROSS,
 )
 from diorama.worlds.noise_numba import layered_noise_at
 from diorama.worlds.scene import LAMP, SUN
@@ -58,7 +62,16 @@ def trace_rows(
     (h, w, 15) means over samples: paint times soft light, soft light of the samples that met something, highlights,
     all that needs no smoothing, paint.
     """
-    stack = np.empty(DEPTH, np.int64)
+    kept = np.empty((DEPTH, 2))
+    stack, solids, lights, sky, kinds = (
+        borrowed(kept),
+        borrowed(solids),
+        borrowed(lights),
+        borrowed(sky),
+        borrowed(kinds),
+    )
+    rows, matter, photos, heights = borrowed(rows), borrowed(matter), borrowed(photos), borrowed(heights)
+    nodes, order, light = borrowed(nodes), borrowed(order), borrowed(light)
     height, width = depth.shape
     count = len(shifts)
     spread = 1.0 / (lens[0] * math.sqrt(count))
@@ -86,6 +99,7 @@ def trace_rows(
                 hits += s >= 0
             for c in range(3, 6):
                 light[i, j, c] *= count / max(hits, 1)
+    kept[0, 0] = 0.0  # so that it outlives its borrower
 
 
 @numba_kernel
@@ -183,17 +197,17 @@ def _reflected(
     red, green, blue = one[0], one[1], one[2]
     for n in range(len(lights)):
         if lights[n, 0] == SUN:
-            e, _ = _sun(
-                solids, lights, heights, nodes, order, stack, n, px, py, pz, nx, ny, nz, dx, dy, dz, 1.0, index
-            )
+            e, _ = _sun(solids, lights, heights, nodes, order, stack, n, px, py, pz, nx, ny, nz, dx, dy, dz, 1.0, index)
             red += e * lights[n, COLOUR]
             green += e * lights[n, COLOUR + 1]
             blue += e * lights[n, COLOUR + 2]
     up = 0.5 + 0.5 * nz
     return (
         paint[0] * (red + MIRROR_BOUNCE * sky[BOUNCE] + up * sky[FILL] * sky[ZENITH]) + solids[s, GLOW],
-        paint[1] * (green + MIRROR_BOUNCE * sky[BOUNCE + 1] + up * sky[FILL + 1] * sky[ZENITH + 1]) + solids[s, GLOW + 1],
-        paint[2] * (blue + MIRROR_BOUNCE * sky[BOUNCE + 2] + up * sky[FILL + 2] * sky[ZENITH + 2]) + solids[s, GLOW + 2],
+        paint[1] * (green + MIRROR_BOUNCE * sky[BOUNCE + 1] + up * sky[FILL + 1] * sky[ZENITH + 1])
+        + solids[s, GLOW + 1],
+        paint[2] * (blue + MIRROR_BOUNCE * sky[BOUNCE + 2] + up * sky[FILL + 2] * sky[ZENITH + 2])
+        + solids[s, GLOW + 2],
     )
 
 
@@ -398,9 +412,15 @@ def smooth_rows(light, depth, normal, pose, lens, top, bottom, out):
                     h1 += weight * light[p, q, 7]
                     h2 += weight * light[p, q, 8]
             total = max(total, 1e-9)
-            out[0, i, j] = _joined(light[i, j, 0], light[i, j, 12], light[i, j, 3], s0 / total, h0 / total, light[i, j, 9])
-            out[1, i, j] = _joined(light[i, j, 1], light[i, j, 13], light[i, j, 4], s1 / total, h1 / total, light[i, j, 10])
-            out[2, i, j] = _joined(light[i, j, 2], light[i, j, 14], light[i, j, 5], s2 / total, h2 / total, light[i, j, 11])
+            out[0, i, j] = _joined(
+                light[i, j, 0], light[i, j, 12], light[i, j, 3], s0 / total, h0 / total, light[i, j, 9]
+            )
+            out[1, i, j] = _joined(
+                light[i, j, 1], light[i, j, 13], light[i, j, 4], s1 / total, h1 / total, light[i, j, 10]
+            )
+            out[2, i, j] = _joined(
+                light[i, j, 2], light[i, j, 14], light[i, j, 5], s2 / total, h2 / total, light[i, j, 11]
+            )
 
 
 @numba_kernel

@@ -1,0 +1,29 @@
+"""Worlds of every kind, each from one whole number."""
+
+from random import Random
+from typing import Literal, assert_never
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diorama.worlds.layouts_rooms import make_room
+from diorama.worlds.scene import World
+
+Kind = Literal["room", "object", "outdoor"]
+"""Furnished rooms; objects on tables or in the void; landscapes with buildings."""
+
+
+def make_world(kind: Kind, seed: int, *, photos: Float[Tensor, "photo h w rgb=3"] | None = None) -> World:
+    """The world of a kind and a seed: the same on every machine. photos: pictures that some of its materials show."""
+    dice, generator = Random(f"{kind} {seed}"), torch.Generator().manual_seed(seed)
+    name = f"{kind} {seed}"
+    match kind:
+        case "room":
+            return make_room(name, dice, generator, photos)
+        case "object":
+            return make_room(name, dice, generator, photos)
+        case "outdoor":
+            return make_room(name, dice, generator, photos)
+        case _:
+            assert_never(kind)
