@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from diorama.worlds import patterns as row
-from diorama.worlds.materials import ROLES, fit_to_kind, sample_materials
+from diorama.worlds.materials import fit_to_kind, sample_materials
 from diorama.worlds.photos import with_smaller
+from diorama.worlds.roles import LOOKS
 from diorama.worlds.textures import texture_colour
 from diorama.worlds.textures_numba import texture_colour_at
 
@@ -121,7 +122,7 @@ def test_without_photos_their_place_is_one_flat_colour():
     assert twin == pytest.approx(colour[0].tolist(), abs=1e-6)
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", LOOKS)
 def test_materials_depend_on_the_generator_alone(role):
     one, two = (sample_materials(50, torch.Generator().manual_seed(3), role=role, photos=4) for _ in range(2))
     assert torch.equal(one.params, two.params)

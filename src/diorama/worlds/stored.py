@@ -178,12 +178,12 @@ class StoredScenes:
             photos = rows["photos"][row, order].float() / 255
             size = torch.tensor([photos.shape[3], photos.shape[2]]).expand(self.views, 2)
             depth = unpack_depth(rows["depth"][row, order])
-            cameras = (rows[name][row, order] for name in ("pose", "focal", "centre"))
+            pose, focal, centre = (rows[name][row, order] for name in ("pose", "focal", "centre"))
             scenes.append(
                 Views(
                     photos,
                     tuple(f"{number:06d}_{view:02d}.png" for view in order.tolist()),
-                    Cameras.pinhole(*cameras, size),
+                    Cameras.pinhole(pose, focal, centre, size),
                     depth=torch.where(torch.isfinite(depth), depth, 0.0),
                     frame=Frame("diorama world", "metres"),
                     layout="world",
