@@ -113,6 +113,22 @@ def test_other_options_than_those_of_the_run_are_refused(pictures, tmp_path, cap
     assert "holds a run with other settings" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("--steps", "0"), "0 steps were asked for"),
+        (("--batch", "0"), "a batch of 0 cannot"),
+        (("--steps", "3", "--budget", "1m"), "Give one of them"),
+        (("--budget", "soon"), "not a duration"),
+        (("--continue-from", "old.pth"), "is a pickle"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_trained(pictures, tmp_path, capsys, wrong, said):
+    assert main(words(pictures, tmp_path / "run", *wrong)) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+
+
 def test_steps_of_group_batches_are_the_same_whenever_asked_and_differ_between_steps_and_ranks():
     def group(number):
         return [torch.full((4, 2, 2), float(number))] * (number % 3)

@@ -218,7 +218,7 @@ class Look:
         listed = ", ".join(f"{gain.joint:+.2f} dB at {gain.level}" for gain in gains)
         self.say(f"step {step}: one step of denoising brings held-out patches nearer by {listed}")
         (self.folder / "samples").mkdir(exist_ok=True)
-        sheet = contact_sheet(prior, network, self.held_out[:8])
+        sheet = contact_sheet(prior, network, self.held_out[:: -(-len(self.held_out) // 8)])
         write_png(self.folder / "samples" / f"{step:07d}.png", sheet)
 
 
@@ -232,7 +232,10 @@ def write_gains(file: Path, step: int, gains: Sequence[DenoisingGain]) -> None:
 def contact_sheet(
     prior: PriorOn, network: nn.Module, clean: Float[Tensor, "n 4 size size"], level: int = 99, sampled: int = 25
 ) -> Float[Tensor, "3 h w"]:
-    """Colour over disparity of patches: clean, noisy, denoised in one step; and as many samples out of noise."""
+    """Colour over disparity of patches: clean, noisy, denoised in one step; and as many samples out of noise.
+
+    Disparity is stretched from the least to the largest of the clean patches, or of the samples.
+    """
     signal, sigma = noise_level(level, prior.encoding.steps)
     noisy = signal * clean + sigma * torch.randn(clean.shape, generator=stream(0, "sheet"))
     estimate = (noisy + sigma**2 * prior.score(noisy, level)) / signal
@@ -241,9 +244,16 @@ def contact_sheet(
     made = ddim(as_denoiser(network, schedule), start, schedule, even_times(sampled)).cpu()
     rows = []
     for patches in (clean, noisy / signal, estimate, made):
-        grey = patches[:, 3:].expand(-1, 3, -1, -1)
-        rows += [torch.cat(list(picture), dim=-1) for picture in (patches[:, :3], grey)]
-    return (0.5 * torch.cat(rows, dim=1) + 0.5).clamp(0.0, 1.0)
+        low, high = (clean if patches is not made else made)[:, 3].aminmax()
+        grey = (patches[:, 3:] - low) / (high - low).clamp_min(1e-3)
+        rows += [_row(0.5 * patches[:, :3] + 0.5), _row(grey.expand(-1, 3, -1, -1))]
+    return torch.cat(rows, dim=1).clamp(0.0, 1.0)
+
+
+def _row(pictures: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "3 h w"]:
+    """Side by side, twice as large, with white between them."""
+    large = pictures.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
+    return torch.cat(list(torch.nn.functional.pad(large, (2, 2, 2, 2), value=1.0)), dim=-1)
 
 
 # What is written at the end ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 import tyro
 
 from diorama.errors import InputError, OutputError
+from diorama.nets.pretrained import find_pretrained
 from diorama.pipelines.patch_prior import (
     Look,
     PatchData,
@@ -62,7 +63,7 @@ class Options:
     worlds: int = 1024
     """How many worlds are drawn before training (75 MB a hundred, in OUTPUT/windows); 0: new ones at every step."""
     continue_from: Path | None = None
-    """A folder with the weights of a prior to go on from, such as the shipped one."""
+    """Folder or shipped name of the weights of a prior to go on from."""
     batch: int | None = None
     """Patches a step, instead of the recipe's number."""
     parts: int = 1
@@ -83,8 +84,10 @@ class Options:
 
 def command(options: Options) -> int:
     """Run the verb; progress goes to the terminal of the first rank."""
+    from tqdm import tqdm
+
     with process_group(torch.device(choose_device(options.device))) as (share, device):
-        last = train_patch_prior(options, share, device, print if share.rank == 0 else quiet)
+        last = train_patch_prior(options, share, device, tqdm.write if share.rank == 0 else quiet)
     if share.rank == 0:
         print(f"{options.output}: {last}. Look at {options.output}/samples, and use it:")
         print(f"  diorama reconstruct PHOTOS --method diffusionerf --prior {options.output / 'prior'}")
@@ -96,14 +99,20 @@ def train_patch_prior(options: Options, share: Share, device: torch.device, say:
     out = options.output
     check_run_place(out)
     chosen = settled(options)
-    if chosen.batch % share.count:
-        raise InputError(f"a batch of {chosen.batch} cannot be shared by {share.count} ranks. Give --batch N.")
+    if chosen.batch < 1 or chosen.batch % share.count:
+        raise InputError(
+            f"a batch of {chosen.batch} cannot be shared by {share.count} ranks; each needs as many. Give --batch N."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(options.seed)
         prior = RgbdPatchPrior(chosen.network, PatchEncoding())
     encoding = prior.encoding
     data = open_data(options, chosen, share, encoding, say)
-    start = None if options.continue_from is None else load_weights(options.continue_from, inside="network.")
+    start = (
+        None
+        if options.continue_from is None
+        else load_weights(find_pretrained(options.continue_from), inside="network.")
+    )
     records = train(
         prior.network.to(device),
         noise_loss(chosen.times),
@@ -138,14 +147,14 @@ def settled(options: Options) -> PatchRecipe:
     training = replace(chosen.training, seed=options.seed, parts=options.parts)
     if options.precision is not None:
         training = replace(training, precision=options.precision)
-    return replace(chosen, training=training, batch=options.batch or chosen.batch)
+    return replace(chosen, training=training, batch=chosen.batch if options.batch is None else options.batch)
 
 
 def length_of(options: Options, chosen: PatchRecipe) -> Length:
     """Steps or a budget as asked, else the recipe's steps."""
     if options.budget is not None:
         return Length(options.steps, parse_seconds(options.budget))
-    return Length(options.steps or chosen.steps)
+    return Length(chosen.steps if options.steps is None else options.steps)
 
 
 def open_data(options: Options, chosen: PatchRecipe, share: Share, encoding: PatchEncoding, say: Say) -> PatchData:
