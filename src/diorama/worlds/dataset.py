@@ -21,7 +21,7 @@ from diorama.data.rgbd_coding import encode_rgbd
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 from diorama.streams import stream
-from diorama.worlds.cameras import Overlap, sample_cameras
+from diorama.worlds.cameras import Overlap, Standing, sample_cameras, stands
 from diorama.worlds.film import Film, FilmConfig, develop, meter, sample_film
 from diorama.worlds.layouts import Kind, make_world
 from diorama.worlds.photos import photo_stack
@@ -29,9 +29,7 @@ from diorama.worlds.scene import World
 from diorama.worlds.trace import RenderConfig, render_world
 
 METERING = (16, 12)
-"""Pixels of the small whole picture by which a camera chooses its exposure and shows whether it stands in a wall."""
-CANDIDATES = 1.5
-"""Poses drawn for each that is needed; those too near to something are left out."""
+"""Pixels of the small whole picture by which a camera chooses its exposure."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,11 @@ class WorldsConfig:
     """Lengths are multiplied by a number of its own for each world, log-uniform between these."""
     film: FilmConfig = field(default_factory=FilmConfig)
     render: RenderConfig = field(default_factory=RenderConfig)
-    near: float = 0.12
-    """Metres (before scaling): a camera to which more than `near_share` of its picture is closer is not used."""
-    near_share: float = 0.03
+    standing: Standing = field(default_factory=Standing)
+    """Where cameras may stand, in metres before scaling."""
+    astray: tuple[float, float] = (0.2, 0.1)
+    """Half of the cameras of patches are moved by up to so many metres and turned by up to so much of 180 degrees, as
+    the poses of a fit's patches are (spec of DiffusioNeRF, 2.1)."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +104,16 @@ def standing_cameras(
 
     Half of them are those of a photographer, half have wandered off as the poses of a fit's patches do.
     """
-    many = max(count + 1, round(CANDIDATES * count))
-    whole = sample_cameras(
-        shot.world, many, shot.generator, width=window.width, height=window.height, focal=window.focal
-    )
-    lost = (torch.rand(many, generator=shot.generator) < 0.5)[:, None, None]
-    pose = torch.where(lost, wander(whole.camera_to_world, 0.2, 0.1, shot.generator), whole.camera_to_world)
-    small = replace(whole, camera_to_world=pose).resize(*METERING)
+    steady = sample_cameras(
+        shot.world, count, shot.generator, width=window.width, height=window.height, focal=window.focal,
+        standing=config.standing,
+    )  # fmt: skip
+    astray = replace(steady, camera_to_world=wander(steady.camera_to_world, *config.astray, shot.generator))
+    lost = (torch.rand(count, generator=shot.generator) < 0.5) & stands(shot.world, astray, config.standing)
+    pose = torch.where(lost[:, None, None], astray.camera_to_world, steady.camera_to_world)
+    small = replace(steady, camera_to_world=pose).resize(*METERING)
     seen = render_world(shot.world, small, replace(config.render, samples=1))
-    crowded = (seen.depth < config.near).float().mean((1, 2))
-    order = (crowded > config.near_share).long().argsort(stable=True)[:count]
-    gain = torch.tensor([meter(seen.colour[index], config.film) for index in order.tolist()])
-    return pose[order], gain
+    return pose, torch.tensor([meter(colour, config.film) for colour in seen.colour])
 
 
 def expose(shot: Shot, cameras: Cameras, gain: Float[Tensor, "view"], config: WorldsConfig) -> Exposed:
@@ -207,7 +205,7 @@ class ViewGroup:
         config, shot = self.worlds.config, self.worlds.shot(index)
         cameras = sample_cameras(
             shot.world, self.views, shot.generator, width=self.width, height=self.height, focal=self.focal,
-            overlap=Overlap(),
+            overlap=Overlap(), standing=config.standing,
         )  # fmt: skip
         seen = render_world(shot.world, cameras, config.render)
         generator = stream(config.seed, "film", index)
