@@ -3,8 +3,8 @@
     python -m benchmarks.few_views                                  # everything
     python -m benchmarks.few_views --scenes fox --variants few laptop --steps 1000
 
-Every photo set is fitted with `laptop`, with `few`, with `few` opened from coarse to fine, and with `few` minus each
-of its parts, for the same number of steps, and measured on its every8 test photos. Rows are cached under
+Every photo set is fitted with `laptop`, with `few`, with `few` minus each of its parts, and with `few` plus each part
+that it leaves out, for the same number of steps, and measured on its every8 test photos. Rows are cached under
 `out/few_views` by the hash of everything that decides them (settings, photos, code), so that a run that was stopped
 goes on; contact sheets lie beside them.
 """
@@ -32,7 +32,7 @@ from diorama.eval.measure import HeldOut, ViewResult
 from diorama.eval.report import panels
 from diorama.eval.tables import format_value, short_digest, text_table
 from diorama.pipelines.evaluate import evaluate
-from diorama.pipelines.presets import FEW_PARTS, FitPreset, coarse_to_fine, few, laptop, without
+from diorama.pipelines.presets import FEW_PARTS, SPARE_PARTS, FitPreset, extended, few, laptop, without
 from diorama.pipelines.reconstruct import reconstruct
 from diorama.pipelines.workspace import input_hashes
 from diorama.scenes.config import to_json
@@ -69,12 +69,12 @@ CASES = {
     "fox": Case("fox", 9),
     "fountain": Case("strecha_fountain_P11", 4),
 }
-VARIANTS = ("laptop", "few", "few+coarse-to-fine", *(f"few-{part}" for part in FEW_PARTS))
+VARIANTS = ("laptop", "few", *(f"few-{part}" for part in FEW_PARTS), *(f"few+{part}" for part in SPARE_PARTS))
 
 
 @dataclass(frozen=True)
 class Options:
-    """Preset `laptop` against `few`, and `few` minus each part, on few photos of real captures."""
+    """Preset `laptop` against `few`, and `few` minus and plus single parts, on few photos of real captures."""
 
     scenes: tuple[str, ...] = tuple(CASES)
     variants: tuple[str, ...] = VARIANTS
@@ -131,8 +131,8 @@ def preset_of(variant: str, train: Views) -> FitPreset:
     if variant == "laptop":
         return laptop(shape)
     whole = few(shape, train.object is not None)
-    if variant == "few+coarse-to-fine":
-        return coarse_to_fine(whole)
+    if variant.startswith("few+"):
+        return extended(whole, variant.removeprefix("few+"))
     return whole if variant == "few" else without(whole, variant.removeprefix("few-"))
 
 

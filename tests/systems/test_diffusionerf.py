@@ -11,7 +11,7 @@ from diorama.data.scale import scene_scale
 from diorama.data.views import Views
 from diorama.fields.hashgrid import GridConfig, HashFieldConfig
 from diorama.pipelines.fit import Geometry, build, plan_fit
-from diorama.pipelines.presets import FEW_PARTS, coarse_to_fine, few, laptop, paper, without
+from diorama.pipelines.presets import FEW_PARTS, SPARE_PARTS, extended, few, laptop, paper, without
 from diorama.training.loop import train_steps
 from diorama.training.optim import adam, exponential
 
@@ -87,13 +87,22 @@ def test_every_part_of_few_can_be_taken_out(photos_of_a_wall, part):
     run(photos_of_a_wall, without(full, part), 2)
 
 
+@pytest.mark.parametrize("part", SPARE_PARTS)
+def test_every_spare_part_can_be_added(photos_of_a_wall, part):
+    full = tiny(few("forward-facing", False))
+    assert extended(full, part) != full
+    run(photos_of_a_wall, extended(full, part), 2)
+
+
 def test_an_unknown_part_is_refused():
+    with pytest.raises(ValueError, match="entropy"):
+        extended(laptop(), "magic")
     with pytest.raises(ValueError, match="table-decay"):
         without(laptop(), "magic")
 
 
 def test_coarse_to_fine_opens_levels_by_half_time(photos_of_a_wall):
-    plan = plan_of(photos_of_a_wall, tiny(coarse_to_fine(few("forward-facing", False))))
+    plan = plan_of(photos_of_a_wall, tiny(extended(few("forward-facing", False), "coarse-to-fine")))
     system = build(plan, 100, 0, "cpu")
     system.open_levels(0)
     assert system.field.level_weights is not None

@@ -68,10 +68,10 @@ def laptop(shape: CaptureShape = "inward") -> FitPreset:
 
 
 def few(shape: CaptureShape, masked: bool) -> FitPreset:
-    """Up to a dozen photos: the parts (b) to (g), each a switch (`FEW_PARTS`).
+    """Up to a dozen photos: decay of the tables, near-field, distortion, smoothness and stereo, each a switch.
 
-    Part (a), the opening of hash levels from coarse to fine, stays a switch of the fit that is off: once stereo has
-    placed the surfaces it costs detail (`python -m benchmarks.few_views` shows it as `few+coarse-to-fine`).
+    Opening the hash levels from coarse to fine and the entropy of rays are switches that stay off (`SPARE_PARTS`):
+    once stereo has placed the surfaces they cost more than they give (`python -m benchmarks.few_views`).
     """
     base = laptop(shape)
     frustum = Ramp(1e-2, 1e-4, 0.01, 0.01) if shape == "forward-facing" else Ramp(1e-2, 1e-3)
@@ -81,20 +81,29 @@ def few(shape: CaptureShape, masked: bool) -> FitPreset:
         frustum=constant(0.0) if masked else frustum,
         frustum_near_only=shape != "forward-facing",
         distortion=Ramp(0.0, 1e-2, 0.2, 0.6),
-        entropy=Ramp(0.0, 1e-3, 0.4, 0.4),
         depth=base.fit.losses.depth,
         smoothness=Smoothness(weight=constant(1e-3)),
     )
     return replace(base, fit=replace(base.fit, losses=losses), steps=3000)
 
 
-FEW_PARTS = ("table-decay", "near-field", "distortion", "entropy", "smoothness", "stereo")
-"""The parts (b) to (g) of preset `few`, by the names `without` takes."""
+FEW_PARTS = ("table-decay", "near-field", "distortion", "smoothness", "stereo")
+"""The parts of preset `few`, by the names `without` takes."""
+
+SPARE_PARTS = ("coarse-to-fine", "entropy")
+"""Parts that `few` could have and does not, by the names `extended` takes."""
 
 
-def coarse_to_fine(preset: FitPreset) -> FitPreset:
-    """A preset plus part (a): hash levels open one after another, colours depend on direction only from half time."""
-    return replace(preset, fit=replace(preset.fit, coarse_to_fine=CoarseToFine(enabled=True)))
+def extended(preset: FitPreset, part: str) -> FitPreset:
+    """A preset plus one of the parts that are off: for ablations."""
+    match part:
+        case "coarse-to-fine":
+            return replace(preset, fit=replace(preset.fit, coarse_to_fine=CoarseToFine(enabled=True)))
+        case "entropy":
+            losses = replace(preset.fit.losses, entropy=Ramp(0.0, 1e-3, 0.4, 0.4))
+            return replace(preset, fit=replace(preset.fit, losses=losses))
+        case _:
+            raise ValueError(f"the spare parts are {SPARE_PARTS}, not {part!r}")
 
 
 def without(preset: FitPreset, part: str) -> FitPreset:
@@ -107,8 +116,6 @@ def without(preset: FitPreset, part: str) -> FitPreset:
             losses = replace(losses, near_field=off, frustum=off)
         case "distortion":
             losses = replace(losses, distortion=off)
-        case "entropy":
-            losses = replace(losses, entropy=off)
         case "smoothness":
             losses = replace(losses, smoothness=replace(losses.smoothness, weight=off))
         case "stereo":
