@@ -34,7 +34,7 @@ def photos(count=2, width=256, height=192, focal=175.0, lens="pinhole"):
     return Views(image.repeat(count, 1, 1, 1), tuple(f"{i}.png" for i in range(count)), cameras)
 
 
-def draws(views, config=PatchSamplingConfig(), count=DRAWS, seed=0):  # noqa: B008
+def draws(views, config=PatchSamplingConfig(), count=DRAWS, seed=0):
     sampler = PatchSampler(views, WINDOW, config)
     return [sampler.draw(stream(seed, "prior patch", step)) for step in range(count)]
 

@@ -3,6 +3,7 @@
 Source: spec of DiffusioNeRF, section 2. Numbers marked [paper] or [code] are the authors'; all others are ours.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +45,13 @@ class PriorConfig:
     frustum_wanted: int = 1
     """Cameras that must see a place on a patch's ray: only what nobody sees is penalised [code]."""
     gradient_share: float | None = None
-    """Set the loudness by measuring: the prior's gradient over the field is this share of the photos'. None: leave it
-    to `weight`, whose published value belongs to the published batch and units."""
-    measure_every: int = 25
+    """Set the loudness by measuring: the prior's gradient is this share of the photos' in that part of the field
+    (tables, density head, colour head) where it is largest. None: leave it to `weight`, whose published value belongs
+    to the published batch and units."""
+    measure_every: int = 8
     """Patches between two measurements."""
+    smoothing: float = 0.7
+    """Share of the loudness so far in the new one (geometric mean): single patches differ a lot."""
     settled_below: float = 0.05
     """tau from which on the loudness stays, so that the prior's own growth with 1/sigma is kept."""
     table_eps: float | None = None
@@ -114,10 +118,18 @@ def guide_of(prior: Prior | None, config: PriorConfig, views: Views, steps: int)
     return None if prior is None or isinstance(prior, NullPrior) else PatchGuide(prior, config, views, steps)
 
 
-def gradient_norm(loss: Float[Tensor, ""], parameters: list[torch.nn.Parameter]) -> float:
-    """L2 norm of a loss's gradient over parameters; the graph stays."""
-    parts = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return float(torch.stack([part.square().sum() for part in parts if part is not None]).sum().sqrt())
+def gradient_norms(loss: Float[Tensor, ""], parts: list[list[torch.nn.Parameter]]) -> list[float]:
+    """L2 norm of a loss's gradient over each list of parameters; the graph stays."""
+    flat = [parameter for part in parts for parameter in part]
+    squares = [
+        0.0 if gradient is None else float(gradient.square().sum())
+        for gradient in torch.autograd.grad(loss, flat, retain_graph=True, allow_unused=True)
+    ]
+    norms, start = [], 0
+    for part in parts:
+        norms.append(math.sqrt(sum(squares[start : start + len(part)])))
+        start += len(part)
+    return norms
 
 
 def scale_warning(prior: Prior, median_depth: float) -> str | None:

@@ -18,7 +18,7 @@ from diorama.data.pixels import PixelBatch, PixelPool
 from diorama.fields.hashgrid import HashField, cosine_window
 from diorama.kernels.resample import outer_bound
 from diorama.priors import geometry
-from diorama.priors.guide import PriorConfig, gradient_norm, guide_of
+from diorama.priors.guide import PriorConfig, gradient_norms, guide_of
 from diorama.priors.patches import between_photos
 from diorama.priors.photometric import over, with_gain
 from diorama.priors.prior import Prior
@@ -262,7 +262,11 @@ class DiffusioNeRF(nn.Module):
         return losses
 
     def loudness(self, step: int, photometric: Tensor, prior: Tensor) -> float:
-        """Factor on the prior's loss; 1, or such that its gradient is the wanted share of the photos' (smoothed)."""
+        """Factor on the prior's loss; 1, or such that its gradient is the wanted share of the photos' (smoothed).
+
+        The share is met where the prior is loudest: in the tables, the density head or the colour head. Photos pull on
+        the heads much more than on the tables, so over all of them together a prior could seem faint that rules there.
+        """
         config = self.config.prior
         if config.gradient_share is None or self.guide is None:
             return 1.0
@@ -270,13 +274,15 @@ class DiffusioNeRF(nn.Module):
         due = step % (config.every * config.measure_every) == 0 and not self.guide.settled(step)
         if known > 0 and not due:
             return known
-        field = [*self.field.density_head.parameters(), *self.field.colour_head.parameters(), self.field.table]
-        ours, theirs = gradient_norm(prior, field), gradient_norm(photometric, field)
-        if ours == 0:
+        field = self.field
+        parts = [[field.table], [*field.density_head.parameters()], [*field.colour_head.parameters()]]
+        ours, theirs = gradient_norms(prior, parts), gradient_norms(photometric, parts)
+        ratio = max(own / max(other, 1e-30) for own, other in zip(ours, theirs, strict=True))
+        if ratio == 0:
             return known
-        found = config.gradient_share * theirs / ours
-        scale = found if known == 0 else (known * found) ** 0.5
-        self.prior_scale.copy_(torch.tensor([scale, scale * ours / max(theirs, 1e-30)]))
+        found = config.gradient_share / ratio
+        scale = found if known == 0 else known**config.smoothing * found ** (1.0 - config.smoothing)
+        self.prior_scale.copy_(torch.tensor([scale, scale * ratio]))
         return scale
 
     def smooth(self, step: int) -> dict[str, Tensor]:
