@@ -47,9 +47,16 @@ def test_metering_brings_any_picture_to_the_key():
     config = FilmConfig()
     picture = 0.02 + torch.rand(2, 3, 16, 16, generator=rng())
     for brightness in (0.1, 1.0, 2.0):
-        exposed = brightness * picture * meter(brightness * picture, config)
+        exposed = brightness * picture * meter(brightness * picture, config)[:, None, None]
         luminance = (exposed * torch.tensor(LUMINANCE)[:, None, None]).sum(1)
         assert float(luminance.log().mean().exp()) == pytest.approx(config.key, rel=0.02)
+
+
+def test_white_balance_takes_away_a_part_of_a_cast():
+    cast = torch.rand(1, 3, 16, 16, generator=rng()) * torch.tensor([1.5, 1.0, 0.5])[:, None, None]
+    for share in (0.0, 0.4, 1.0):
+        seen = (cast * meter(cast, FilmConfig(grey_world=share))[:, None, None]).mean((0, 2, 3))
+        assert float(seen[0] / seen[2]) == pytest.approx(3 ** (1 - share), rel=0.05)
 
 
 def test_the_tone_curve_rises_everywhere_and_ends_at_black():

@@ -99,7 +99,7 @@ class Exposed:
 
 def standing_cameras(
     shot: Shot, config: WorldsConfig, count: int, window: PatchWindow
-) -> tuple[Float[Tensor, "view 4 4"], Float[Tensor, "view"]]:
+) -> tuple[Float[Tensor, "view 4 4"], Float[Tensor, "view rgb=3"]]:
     """Poses of cameras that stand free, and the exposure each chooses for its whole picture.
 
     Half of them are those of a photographer, half have wandered off as the poses of a fit's patches do.
@@ -113,13 +113,13 @@ def standing_cameras(
     pose = torch.where(lost[:, None, None], astray.camera_to_world, steady.camera_to_world)
     small = replace(steady, camera_to_world=pose).resize(*METERING)
     seen = render_world(shot.world, small, replace(config.render, samples=1))
-    return pose, torch.tensor([meter(colour, config.film) for colour in seen.colour])
+    return pose, torch.stack([meter(colour[None], config.film) for colour in seen.colour])
 
 
-def expose(shot: Shot, cameras: Cameras, gain: Float[Tensor, "view"], config: WorldsConfig) -> Exposed:
+def expose(shot: Shot, cameras: Cameras, gain: Float[Tensor, "view rgb=3"], config: WorldsConfig) -> Exposed:
     """Draw pictures and expose them."""
     seen = render_world(shot.world, cameras, config.render)
-    return Exposed(seen.colour * gain[:, None, None, None], seen.depth)
+    return Exposed(seen.colour * gain[:, :, None, None], seen.depth)
 
 
 def exposed_windows(worlds: Worlds, index: int, count: int, window: PatchWindow) -> Exposed:
@@ -205,12 +205,13 @@ class ViewGroup:
         config, shot = self.worlds.config, self.worlds.shot(index)
         cameras = sample_cameras(
             shot.world, self.views, shot.generator, width=self.width, height=self.height, focal=self.focal,
-            overlap=Overlap(), standing=config.standing,
+            overlap=Overlap() if self.views > 1 else None, standing=config.standing,
         )  # fmt: skip
         seen = render_world(shot.world, cameras, config.render)
         generator = stream(config.seed, "film", index)
         one = sample_film(1, generator, config.film)
-        photos = develop(seen.colour * meter(seen.colour, config.film), one[torch.zeros(self.views).long()], generator)
+        exposed = seen.colour * meter(seen.colour, config.film)[:, None, None]
+        photos = develop(exposed, one[torch.zeros(self.views).long()], generator)
         pose = cameras.camera_to_world.clone()
         pose[:, :3, 3] *= shot.scale
         views = Views(

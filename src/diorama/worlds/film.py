@@ -23,6 +23,8 @@ class FilmConfig:
 
     key: float = 0.16
     """What exposure brings the geometric mean luminance of a picture to (photographers' middle grey is 0.18)."""
+    grey_world: float = 0.4
+    """How far the camera makes the mean colour of a picture grey: 0 leaves the light's colour, 1 takes all of it away."""
     exposure_spread: float = 0.45
     """Of the natural logarithm of exposure; 0.69 is one stop."""
     balance_spread: float = 0.06
@@ -33,7 +35,7 @@ class FilmConfig:
     """Strength of the S of the tone curve; must stay in (-1, 0.5), where the curve rises everywhere."""
     saturation: tuple[float, float] = (0.8, 1.25)
     """Distance from grey, times this."""
-    shot_noise: tuple[float, float] = (1e-5, 6e-4)
+    shot_noise: tuple[float, float] = (2e-5, 1.2e-3)
     """Variance of a white pixel's linear light, drawn log-uniformly: a good camera shrunk, to a phone at night."""
     read_noise: float = 0.003
     """Largest standard deviation of a black pixel's linear light."""
@@ -87,11 +89,16 @@ def sample_film(count: int, generator: torch.Generator, config: FilmConfig = STA
     )
 
 
-def meter(linear: Float[Tensor, "*view 3 h w"], config: FilmConfig = STANDARD) -> float:
-    """The exposure that suits pictures taken together: brings their geometric mean luminance to the key."""
+def meter(linear: Float[Tensor, "view 3 h w"], config: FilmConfig = STANDARD) -> Float[Tensor, "rgb=3"]:
+    """Exposure and white balance that suit pictures taken together: factors for linear red, green and blue.
+
+    They bring the geometric mean luminance to the key, and the mean colour towards grey.
+    """
+    mean = linear.clamp(0.0, 4.0).mean((0, 2, 3)).clamp_min(1e-4)
+    balance = (mean.mean() / mean) ** config.grey_world
     weights = linear.new_tensor(LUMINANCE)[:, None, None]
-    luminance = (linear * weights).sum(-3)
-    return config.key / float(luminance.clamp(1e-3, 4.0).log().mean().exp())
+    luminance = (linear * balance[:, None, None] * weights).sum(1)
+    return balance * config.key / luminance.clamp(1e-3, 4.0).log().mean().exp()
 
 
 def develop(linear: Float[Tensor, "view 3 h w"], film: Film, generator: torch.Generator) -> Float[Tensor, "view 3 h w"]:

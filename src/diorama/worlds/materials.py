@@ -47,9 +47,9 @@ class MaterialConfig:
     palette: PaletteConfig = field(default_factory=PaletteConfig)
     photo_share: float = 1.0
     """Times each role's own share of materials that show a crop of a photo, where there are photos."""
-    contrast: tuple[float, float] = (0.3, 1.1)
+    contrast: tuple[float, float] = (0.4, 1.4)
     """How far textures go from their first colour to their last."""
-    stain: tuple[float, float] = (0.01, 0.12)
+    stain: tuple[float, float] = (0.03, 0.18)
     """Standard deviation of log brightness: wear, dirt, uneven dye."""
     glossy_share: float = 0.35
     gloss: tuple[float, float] = (0.05, 0.6)
@@ -86,7 +86,7 @@ def sample_materials(
     params[:, row.GAIN] = draw.between(0.45, 0.85)
     params[:, row.WARP] = draw.between(0.0, 1.0)
     params[:, row.STAIN] = draw.between(*config.stain)
-    params[:, row.STAIN_CELL] = draw.log_uniform(smallest * 2, largest * 4)
+    params[:, row.STAIN_CELL] = draw.log_uniform(smallest, largest * 3)
     params[:, row.STAIN_GAIN] = draw.between(0.6, 1.0)
     params[:, row.COSINE] = 1.0
     params[:, row.ASPECT] = draw.between(1.0, 3.0)
@@ -127,7 +127,7 @@ def fit_to_kind(
     loose = (kind == row.LEAVES) | (kind == row.PHOTO) | (kind == row.PRINT) | (kind == row.CHECKS) | (kind == row.DOTS)
     params[:, row.COSINE] = torch.where(loose, turn.cos(), params[:, row.COSINE])
     params[:, row.SINE] = torch.where(loose, turn.sin(), params[:, row.SINE])
-    put(row.PLAIN, row.STAIN, draw.between(0.0, 0.06))
+    put(row.PLAIN, row.STAIN, draw.log_uniform(0.015, 0.12))
     put(row.VORONOI, row.JOINT, draw.between(0.02, 0.25))
     put(row.VORONOI, row.WARP, draw.between(0.0, 0.5))
     put(row.MARBLE, row.CELL, 3 * cell)
@@ -144,7 +144,7 @@ def fit_to_kind(
     put(row.LEAVES, row.CELL, 3 * cell)
     put(row.LEAVES, row.CONTRAST, draw.between(0.1, 0.8))
     put(row.LEAVES, row.JOINT, draw.between(0.0, 1.0))
-    put(row.PHOTO, row.STAIN, draw.between(0.0, 0.05))
+    put(row.PHOTO, row.STAIN, draw.between(0.0, 0.06))
     light = draw.log_uniform(0.8, 1.5)[:, None].expand(-1, 3)
     chosen = (kind == row.PHOTO)[:, None]
     params[:, row.ONE : row.ONE + 3] = torch.where(chosen, light, params[:, row.ONE : row.ONE + 3])

@@ -59,12 +59,12 @@ class PaletteConfig:
     """Share of materials that are dyed or painted: any hue, strong. The others are earth, wood, skin, stone, leaf."""
     vivid: tuple[float, float] = (0.4, 1.3)
     """How strong dyes are."""
-    yellow: float = 0.2
+    yellow: float = 0.15
     yellow_spread: float = 0.2
     red: float = 0.3
     """Of undyed colours, times their yellow: beige, brown and ochre, not olive."""
     red_spread: float = 0.05
-    relative_spread: float = 0.55
+    relative_spread: float = 0.75
     """Of log brightness between the colours of one material."""
     stranger_share: float = 0.12
     """Share of second and third colours that are of another hue altogether."""

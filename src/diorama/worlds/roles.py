@@ -55,12 +55,12 @@ LOOKS: dict[Role, Look] = {
     "furniture": Look(
         {row.PLAIN: 4, row.NOISE: 0.8, row.WOOD: 3.5, row.STRIPES: 0.4, row.CHECKS: 0.2, row.MARBLE: 0.2,
          row.LEAVES: 0.3, row.VORONOI: 0.1},
-        cell=(0.02, 0.15), crop=(0.4, 1.6), photos=0.4, lighter=-0.1, calm=0.7, mirrors=0.6,
+        cell=(0.02, 0.15), crop=(0.4, 1.6), photos=0.4, lighter=-0.1, calm=0.85, mirrors=0.6,
     ),
     "wall": Look(
         {row.PLAIN: 8, row.NOISE: 1, row.BRICK: 0.8, row.STRIPES: 0.5, row.LEAVES: 0.3, row.DOTS: 0.2,
          row.WOOD: 0.3, row.MARBLE: 0.1},
-        cell=(0.04, 0.4), crop=(1.2, 4.0), photos=0.3, lighter=0.75, vivid=0.35, calm=0.35, mirrors=0.1,
+        cell=(0.04, 0.4), crop=(1.2, 4.0), photos=0.3, lighter=0.75, vivid=0.35, calm=0.5, mirrors=0.1,
     ),
     "ceiling": Look(
         {row.PLAIN: 8, row.NOISE: 0.5, row.BRICK: 0.4, row.WOOD: 0.4},
@@ -69,7 +69,7 @@ LOOKS: dict[Role, Look] = {
     "floor": Look(
         {row.WOOD: 4, row.BRICK: 2, row.NOISE: 1.5, row.PLAIN: 2.5, row.MARBLE: 0.4, row.CHECKS: 0.5,
          row.VORONOI: 0.3, row.LEAVES: 0.5, row.STRIPES: 0.2},
-        cell=(0.05, 0.4), crop=(0.6, 3.0), photos=0.35, vivid=0.5, calm=0.5, mirrors=0.5,
+        cell=(0.05, 0.4), crop=(0.6, 3.0), photos=0.35, vivid=0.5, calm=0.75, mirrors=0.5,
     ),
     "ground": Look(
         {row.NOISE: 3, row.LEAVES: 2, row.VORONOI: 1.2, row.BRICK: 1, row.PLAIN: 0.7},
