@@ -187,7 +187,7 @@ def arch(thing: Thing, radius: float, half_angle: float, thick: float, paint: in
 def pillow(thing: Thing, dice: Random) -> None:
     """A pillow that lies."""
     a, b, c = dice.uniform(0.15, 0.3), dice.uniform(0.12, 0.25), dice.uniform(0.05, 0.09)
-    thing.add(CUSHION, (0.0, 0.0, 0.8 * c), (a, b, c), thing.draft.material("furniture"),
+    thing.add(CUSHION, (0.0, 0.0, 0.8 * c), (a, b, c), thing.draft.material("fabric"),
               params=(dice.uniform(3.0, 6.0), 2.0), turn=dice.uniform(0.0, math.tau))  # fmt: skip
 
 

@@ -24,7 +24,7 @@ class FilmConfig:
     key: float = 0.16
     """What exposure brings the geometric mean luminance of a picture to (photographers' middle grey is 0.18)."""
     grey_world: float = 0.4
-    """How far the camera makes the mean colour of a picture grey: 0 leaves the light's colour, 1 takes all of it away."""
+    """How far a camera makes the mean colour of a picture grey: 0 leaves the light's colour, 1 takes it all away."""
     exposure_spread: float = 0.45
     """Of the natural logarithm of exposure; 0.69 is one stop."""
     balance_spread: float = 0.06

@@ -95,14 +95,14 @@ def cushion(
 ) -> None:  # fmt: skip
     """A cushion whose lowest point is at `foot` while it lies flat."""
     rise = size[2] if tilt == 0.0 else size[1] * abs(math.sin(tilt)) + size[2] * abs(math.cos(tilt))
-    thing.add(CUSHION, (foot[0], foot[1], foot[2] + rise), size, thing.draft.material("furniture"),
+    thing.add(CUSHION, (foot[0], foot[1], foot[2] + rise), size, thing.draft.material("fabric"),
               params=(dice.uniform(3.0, 7.0), dice.uniform(2.0, 2.6)), tilt=tilt, turn=turn)  # fmt: skip
 
 
 def sofa(thing: Thing, dice: Random, width: float, depth: float) -> list[Shelf]:
     """A sofa or an armchair with cushions."""
     a, b, high = 0.5 * width, 0.5 * depth, dice.uniform(0.36, 0.44)
-    cloth = thing.draft.material("furniture")
+    cloth = thing.draft.material("fabric")
     arm, round_edge = dice.uniform(0.07, 0.13), dice.uniform(0.03, 0.06)
     thing.add(ROUNDED, (0.0, 0.0, 0.5 * high), (a, b, 0.5 * high - 0.04), cloth, params=(round_edge,))
     thing.add(ROUNDED, (0.0, b - 0.12, 0.5 * high + 0.22), (a, 0.12, 0.26 + 0.5 * high - 0.06), cloth,
@@ -125,11 +125,11 @@ def sofa(thing: Thing, dice: Random, width: float, depth: float) -> list[Shelf]:
 def bed(thing: Thing, dice: Random, width: float, depth: float) -> list[Shelf]:
     """A bed with its head against the wall."""
     a, b, high = 0.5 * width, 0.5 * depth, dice.uniform(0.3, 0.45)
-    frame, cloth = thing.draft.material("furniture"), thing.draft.material("furniture")
+    frame, cloth = thing.draft.material("furniture"), thing.draft.material("fabric")
     thing.add(BLOCK, (0.0, 0.0, 0.3 * high), (a, b, 0.3 * high), frame)
     thing.add(dice.choice((BLOCK, ROUNDED)), (0.0, b - 0.03, 0.5), (a, 0.03, dice.uniform(0.4, 0.6)), frame,
               params=(0.02,))  # fmt: skip
-    thing.add(ROUNDED, (0.0, -0.03, 0.75 * high), (a - 0.03, b - 0.06, 0.35 * high), thing.draft.material("furniture"),
+    thing.add(ROUNDED, (0.0, -0.03, 0.75 * high), (a - 0.03, b - 0.06, 0.35 * high), thing.draft.material("fabric"),
               params=(0.06,))  # fmt: skip
     thing.add(ROUNDED, (0.0, -0.25 * b, 0.75 * high + 0.02), (a + 0.01, 0.72 * b, 0.35 * high + 0.02), cloth,
               params=(0.05,))  # fmt: skip

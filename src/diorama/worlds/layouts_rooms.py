@@ -144,7 +144,7 @@ def _window(wall: Thing, dice: Random, opening: Opening, trim: int, light: Tripl
 
 def _curtains(wall: Thing, dice: Random, x: float, a: float, top: float) -> None:
     """Cloth in folds on both sides of a window."""
-    cloth, fold = wall.draft.material("furniture"), dice.uniform(0.03, 0.06)
+    cloth, fold = wall.draft.material("fabric"), dice.uniform(0.03, 0.06)
     low = 0.02 if dice.random() < 0.6 else 0.5 * top
     half = 0.5 * (top + 0.1 - low)
     for side in (-1, 1):
@@ -203,7 +203,7 @@ def _furnish(draft: Draft, dice: Random, wide: float, deep: float, high: float, 
         half = (dice.uniform(0.5, 1.2), dice.uniform(0.4, 1.0))
         rug = draft.thing(dice.uniform(-0.5, 0.5), dice.uniform(-0.5, 0.5), 0.0, dice.choice((0.0, 0.0, 0.4)))
         size = (min(half[0], 0.4 * wide), min(half[1], 0.4 * deep), 0.006)
-        rug.add(BLOCK, (0.0, 0.0, 0.006), size, draft.material("floor"))
+        rug.add(BLOCK, (0.0, 0.0, 0.006), size, draft.material("fabric"))
     for _ in range(dice.randint(0, 5)):
         x, y = dice.uniform(-0.42, 0.42) * wide, dice.uniform(-0.42, 0.42) * deep
         if all(abs(x - a) > b + 0.15 or abs(y - c) > d + 0.15 for a, c, b, d in taken):

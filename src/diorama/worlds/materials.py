@@ -132,6 +132,7 @@ def fit_to_kind(
     put(row.VORONOI, row.WARP, draw.between(0.0, 0.5))
     put(row.MARBLE, row.CELL, 3 * cell)
     put(row.MARBLE, row.WARP, draw.between(0.6, 2.0))
+    put(row.WOOD, row.AXIS, params[:, row.AXIS] * (draw.uniform() < 0.6))
     put(row.WOOD, row.CELL, draw.log_uniform(0.006, 0.04))
     put(row.WOOD, row.WIDTH, draw.log_uniform(0.06, 0.5))
     put(row.WOOD, row.CONTRAST, draw.between(0.3, 0.9))

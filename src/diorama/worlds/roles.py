@@ -6,7 +6,7 @@ from typing import Literal
 
 from diorama.worlds import patterns as row
 
-Role = Literal["thing", "furniture", "wall", "ceiling", "floor", "ground", "building"]
+Role = Literal["thing", "furniture", "fabric", "wall", "ceiling", "floor", "ground", "building"]
 """What a surface is part of."""
 
 
@@ -56,6 +56,10 @@ LOOKS: dict[Role, Look] = {
         {row.PLAIN: 4, row.NOISE: 0.8, row.WOOD: 3.5, row.STRIPES: 0.4, row.CHECKS: 0.2, row.MARBLE: 0.2,
          row.LEAVES: 0.3, row.VORONOI: 0.1},
         cell=(0.02, 0.15), crop=(0.4, 1.6), photos=0.4, lighter=-0.1, calm=0.85, mirrors=0.6,
+    ),
+    "fabric": Look(
+        {row.PLAIN: 4, row.NOISE: 1.2, row.STRIPES: 1, row.CHECKS: 0.6, row.DOTS: 0.4, row.LEAVES: 0.8},
+        cell=(0.008, 0.08), crop=(0.2, 1.2), photos=0.35, vivid=1.3, mirrors=0.0,
     ),
     "wall": Look(
         {row.PLAIN: 8, row.NOISE: 1, row.BRICK: 0.8, row.STRIPES: 0.5, row.LEAVES: 0.3, row.DOTS: 0.2,

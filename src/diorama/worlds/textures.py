@@ -107,7 +107,7 @@ def _wood(own: Painting) -> Tensor:
     bend = lattice.layered_noise(stretched, own.seed(0), own.column(row.GAIN), own.footprint / coarse)
     fibres = torch.stack([0.03 * along, across, depth], dim=-1) / fine[:, None]
     fibre = lattice.layered_noise(fibres, own.seed(20), torch.full_like(cell, 0.8), own.footprint / fine)
-    trunk = torch.sqrt((across - (number + shift) * board) ** 2 + (depth - 3 * cell * shift) ** 2)
+    trunk = torch.sqrt((across - (number + shift) * board) ** 2 + (depth + cell * (4 + 12 * shift)) ** 2)
     rings = (math.tau * (trunk / cell + own.column(row.WARP) * bend)).sin()
     rings = 0.5 * rings * (2 - 2 * own.footprint / cell).clamp(0, 1)
     share = 0.5 + own.column(row.CONTRAST) * (0.35 * fibre + 0.7 * (tone - 0.5) - 0.7 * rings)

@@ -156,7 +156,7 @@ def _wood(row, x, y, z, footprint):
     stretched = (0.12 * along + 40.0 * cell * shift) / coarse
     bend = layered_noise_at(stretched, across / coarse, depth / coarse, seed, row[GAIN], footprint / coarse)
     fibre = layered_noise_at(0.03 * along / fine, across / fine, depth / fine, seed + 20, 0.8, footprint / fine)
-    side, deep = across - (number + shift) * board, depth - 3.0 * cell * shift
+    side, deep = across - (number + shift) * board, depth + cell * (4.0 + 12.0 * shift)
     rings = math.sin(math.tau * (math.sqrt(side * side + deep * deep) / cell + row[WARP] * bend))
     rings *= 0.5 * clip(2.0 - 2.0 * footprint / cell)
     share = 0.5 + row[CONTRAST] * (0.35 * fibre + 0.7 * (tone - 0.5) - 0.7 * rings)
