@@ -29,7 +29,7 @@ class Standing:
     """Metres: closer things are too close."""
     near_share: float = 0.04
     """Most of a picture that may be too close."""
-    sky_share: float = 0.75
+    sky_share: float = 0.6
     """Most of a picture that may be sky."""
     tries: int = 6
     """How often as many places as are missing are drawn again before what is left is taken as it is."""
@@ -160,8 +160,8 @@ def _free(stage: Stage, count: int, generator: torch.Generator) -> tuple[Tensor,
     shake = torch.randn(count, 3, generator=generator)
     if stage.inward:
         angle, rise = _uniform(count, 0.0, math.tau, generator), _uniform(count, 0.05, 1.1, generator)
-        distance = stage.reach * _uniform(count, 1.0, 2.8, generator)
-        return _on_dome(stage, angle, rise, distance, stage.focus), stage.focus + 0.3 * stage.reach * shake
+        distance = stage.reach * _uniform(count, 0.9, 2.0, generator)
+        return _on_dome(stage, angle, rise, distance, stage.focus), stage.focus + 0.25 * stage.reach * shake
     place = _within(stage, count, generator)
     target = stage.focus + 0.45 * (stage.high - stage.low) * shake * torch.tensor([1.0, 1.0, 0.6])
     near = (target - place).norm(dim=-1, keepdim=True) < 0.8
@@ -179,7 +179,7 @@ def _orbit(stage: Stage, count: int, generator: torch.Generator, spread: float) 
     rise = float(_uniform(1, 0.1, 0.9, generator)) + spread * 0.1 * torch.randn(count, generator=generator)
     distance = (
         stage.reach
-        * float(_uniform(1, 1.2, 2.4, generator))
+        * float(_uniform(1, 1.1, 2.0, generator))
         * (1 + 0.1 * spread * torch.randn(count, generator=generator))
     )
     target = middle + 0.05 * stage.reach * torch.randn(count, 3, generator=generator)

@@ -8,7 +8,7 @@ differs between twins, and an average over 4 x 4 pixels has seen them all (inter
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -34,6 +34,11 @@ LEAST_REFLECTION = 0.02
 """Reflections weaker than this are not followed."""
 MIRROR_BOUNCE = 0.5
 """Share of the bounced light that surfaces in a mirror get, which are not asked what hides them."""
+SAME_LIGHT = 0.95
+"""Least cosine between the normals of samples of one pixel and one solid that may share their soft light."""
+WIDE_SUN = 0.02
+"""Radius in radians from which a sun counts as soft light. The shadows of a smaller one are not smoothed, so all pixels
+ask the same points of it: no pattern is left, and edges stay sharp."""
 PROBES = ((-0.43, 0.11, 0.2), (0.07, -0.36, -0.31), (0.32, 0.27, 0.45), (-0.14, -0.05, -0.08),
           (0.23, 0.41, -0.22), (-0.3, 0.36, 0.05), (0.45, -0.17, 0.13), (-0.08, 0.19, -0.46))  # fmt: skip
 """Points at which a texture is asked for its mean colour, metres."""
@@ -61,6 +66,12 @@ class Surface:
     shine: Float[Tensor, "ray"]
     index: Float[Tensor, "ray"]
     """Place in the sequences of light samples."""
+    steady: Float[Tensor, "ray"]
+    """The same, but alike in all pixels."""
+
+    def __getitem__(self, which: Tensor) -> "Surface":
+        """Some of them."""
+        return Surface(*(getattr(self, each.name)[which] for each in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,21 @@ class Sample:
     paint: Tensor
     """Dimmed by haze and by what is mirrored."""
     met: Bool[Tensor, "ray"]
+    light: "SoftLight"
+    """What the pixel's next sample may share."""
+
+
+@dataclass(frozen=True)
+class SoftLight:
+    """Light of lamps, panels and surroundings where the last ray of each pixel looked for it."""
+
+    solid: Int[Tensor, "ray"]
+    """-1: nowhere yet."""
+    normal: Float[Tensor, "ray 3"]
+    direct: Float[Tensor, "ray 3"]
+    around: Float[Tensor, "ray 3"]
+    bright: Float[Tensor, "ray 3"]
+    """The highlights of `direct`."""
 
 
 def mean_colours(world: World) -> Float[Tensor, "material 3"]:
@@ -109,8 +135,9 @@ def surface_normals(
 
 
 def surface(
-    world: World, origins: Tensor, directions: Tensor, distance: Tensor, solid: Tensor, footprint: Tensor, index: Tensor
-) -> Surface:
+    world: World, origins: Tensor, directions: Tensor, distance: Tensor, solid: Tensor, footprint: Tensor,
+    index: Tensor, steady: Tensor,
+) -> Surface:  # fmt: skip
     """The surfaces that rays meet at these distances; footprint: metres a pixel covers square to the ray."""
     points = origins + distance[:, None] * directions
     normal, own, own_normal = surface_normals(world, points, directions, solid)
@@ -119,50 +146,91 @@ def surface(
     row, wide = world.materials, footprint / facing.clamp(min=0.05).sqrt()
     paint = texture_colour(row.kind[material], row.params[material].to(own), own, own_normal, wide, world.photos)
     shine = row.shine[material].to(own)
-    return Surface(points + LIFT * normal, normal, directions, facing, paint.to(own), material, shine, index)
+    return Surface(points + LIFT * normal, normal, directions, facing, paint.to(own), material, shine, index, steady)
 
 
 def shade(
     world: World, cast: Cast, means: Float[Tensor, "material 3"], origins: Float[Tensor, "ray 3"],
     directions: Float[Tensor, "ray 3"], spread: Float[Tensor, "ray"], index: Float[Tensor, "ray"],
+    light: SoftLight, *, number: int, fresh: bool,
 ) -> Sample:  # fmt: skip
-    """What rays see. spread: metres that a pixel widens per metre."""
+    """What sample `number` of each pixel sees. spread: metres that a pixel widens per metre. light: what earlier samples of the pixels found; a
+    sample that is not `fresh` shares it where it meets the same surface."""
     distance, solid = cast(origins, directions, None)
     met = solid >= 0
-    parts = {name: torch.zeros_like(directions) for name in ("soft", "highlight", "paint")}
+    soft, highlight, paint = (torch.zeros_like(directions) for _ in range(3))
     rest = sky_colour(world.sky, directions, clouds=True)
     which = met.nonzero()[:, 0]
-    if len(which):
-        t, row = distance[which], solid[which]
-        seen = surface(world, origins[which], directions[which], t, row, t * spread[which], index[which])
-        fade = torch.exp(-((t / world.sky.look[2]) ** 2))[:, None]
-        gloss = world.materials.gloss[seen.material].to(t)[:, None]
-        plain = world.materials.mirror[seen.material].to(t)[:, None]
-        mirror = plain + (1 - plain) * torch.maximum(plain, gloss) * (1 - seen.facing[:, None]) ** 5
-        body = fade * (1 - mirror)
-        own = fade * world.solids.glow[row] + (1 - fade) * world.sky.horizon
-        for light in (world.lights.kind == SUN).nonzero()[:, 0].tolist():
-            strength, bright = sunlight(world.lights, light, cast, seen)
-            colour = strength[:, None] * world.lights.colour[light]
-            own = own + body * colour * (seen.paint + HIGHLIGHT * gloss * bright[:, None])
-        direct, bright = soft_light(world.lights, cast, seen)
-        parts["soft"][which] = direct + surroundings(world, cast, means, seen)
-        parts["highlight"][which] = body * HIGHLIGHT * gloss * bright[:, None] * direct
-        parts["paint"][which] = body * seen.paint
-        shiny = (mirror[:, 0] > LEAST_REFLECTION).nonzero()[:, 0]
-        if len(shiny):
-            image = reflection(world, cast, seen, shiny, t[shiny], spread[which[shiny]])
-            own = own.index_add(0, shiny, (fade * mirror)[shiny] * image)
-        rest = rest.index_copy(0, which, own)
-    return Sample(parts["soft"], parts["highlight"], rest, parts["paint"], met)
+    if len(which) == 0:
+        return Sample(soft, highlight, rest, paint, met, light)
+    t, row = distance[which], solid[which]
+    seen = surface(
+        world,
+        origins[which],
+        directions[which],
+        t,
+        row,
+        t * spread[which],
+        index[which],
+        torch.full_like(t, 16.0 * number),
+    )
+    fade = torch.exp(-((t / world.sky.look[2]) ** 2))[:, None]
+    gloss = world.materials.gloss[seen.material].to(t)[:, None]
+    plain = world.materials.mirror[seen.material].to(t)[:, None]
+    mirror = plain + (1 - plain) * torch.maximum(plain, gloss) * (1 - seen.facing[:, None]) ** 5
+    body = fade * (1 - mirror)
+    own = fade * world.solids.glow[row] + (1 - fade) * world.sky.horizon
+    for sun in suns(world.lights, wide=False):
+        strength, bright = sunlight(world.lights, sun, cast, seen, seen.steady)
+        colour = strength[:, None] * world.lights.colour[sun]
+        own = own + body * colour * (seen.paint + HIGHLIGHT * gloss * bright[:, None])
+    same = (light.solid[which] == row) & ((light.normal[which] * seen.normal).sum(-1) > SAME_LIGHT)
+    asked = torch.ones_like(row, dtype=torch.bool) if fresh else ~same
+    light = find_light(world, cast, means, seen[asked], which[asked], row[asked], light)
+    soft[which] = light.direct[which] + light.around[which]
+    highlight[which] = body * HIGHLIGHT * gloss * light.bright[which]
+    paint[which] = body * seen.paint
+    shiny = (mirror[:, 0] > LEAST_REFLECTION).nonzero()[:, 0]
+    if len(shiny):
+        image = reflection(world, cast, seen[shiny], t[shiny], spread[which[shiny]])
+        own = own.index_add(0, shiny, (fade * mirror)[shiny] * image)
+    return Sample(soft, highlight, rest.index_copy(0, which, own), paint, met, light)
+
+
+def no_light(like: Float[Tensor, "ray 3"]) -> SoftLight:
+    """What pixels know before their first sample."""
+    none, zero = torch.full_like(like[:, 0], -1, dtype=torch.long), torch.zeros_like(like)
+    return SoftLight(none, zero, zero, zero, zero)
+
+
+def find_light(
+    world: World, cast: Cast, means: Tensor, seen: Surface, pixel: Int[Tensor, "some"], solid: Int[Tensor, "some"],
+    light: SoftLight,
+) -> SoftLight:  # fmt: skip
+    """What pixels know of soft light once some of them have looked."""
+    if len(pixel) == 0:
+        return light
+    direct, lobed = soft_light(world.lights, cast, seen)
+    bright = lobed[:, None] * direct
+    for number in suns(world.lights, wide=True):
+        strength, lobed = sunlight(world.lights, number, cast, seen, seen.index)
+        colour = strength[:, None] * world.lights.colour[number]
+        direct, bright = direct + colour, bright + lobed[:, None] * colour
+    return SoftLight(
+        light.solid.index_copy(0, pixel, solid),
+        light.normal.index_copy(0, pixel, seen.normal),
+        light.direct.index_copy(0, pixel, direct),
+        light.around.index_copy(0, pixel, surroundings(world, cast, means, seen)),
+        light.bright.index_copy(0, pixel, bright),
+    )
 
 
 def reflection(
-    world: World, cast: Cast, seen: Surface, shiny: Tensor, before: Tensor, spread: Tensor
+    world: World, cast: Cast, seen: Surface, before: Float[Tensor, "ray"], spread: Float[Tensor, "ray"]
 ) -> Float[Tensor, "ray 3"]:
     """What a mirror shows: matt surfaces under direct light, without occlusion of the bounced light."""
-    directions = seen.direction[shiny] + 2 * seen.facing[shiny, None] * seen.normal[shiny]
-    origins = seen.point[shiny]
+    directions = seen.direction + 2 * seen.facing[:, None] * seen.normal
+    origins = seen.point
     distance, solid = cast(origins, directions, None)
     image = sky_colour(world.sky, directions, clouds=True)
     which = (solid >= 0).nonzero()[:, 0]
@@ -170,11 +238,18 @@ def reflection(
         return image
     t, row = distance[which], solid[which]
     there = surface(
-        world, origins[which], directions[which], t, row, (before[which] + t) * spread[which], seen.index[shiny][which]
+        world,
+        origins[which],
+        directions[which],
+        t,
+        row,
+        (before[which] + t) * spread[which],
+        seen.steady[which],
+        seen.steady[which],
     )
     light, _ = soft_light(world.lights, cast, there)
-    for sun in (world.lights.kind == SUN).nonzero()[:, 0].tolist():
-        strength, _ = sunlight(world.lights, sun, cast, there)
+    for sun in suns(world.lights, wide=False) + suns(world.lights, wide=True):
+        strength, _ = sunlight(world.lights, sun, cast, there, there.steady)
         light = light + strength[:, None] * world.lights.colour[sun]
     up = 0.5 + 0.5 * there.normal[:, 2:]
     light = light + MIRROR_BOUNCE * world.sky.bounce + up * world.sky.fill * world.sky.zenith
@@ -192,13 +267,20 @@ def lobe(seen: Surface, towards: Float[Tensor, "ray 3"]) -> Float[Tensor, "ray"]
     return 0.125 * (seen.shine + 8) * (seen.normal * half).sum(-1).clamp(min=0) ** seen.shine
 
 
-def sunlight(lights: Lights, light: int, cast: Cast, seen: Surface) -> tuple[Tensor, Tensor]:
+def suns(lights: Lights, *, wide: bool) -> list[int]:
+    """The suns that count as soft light, or the others."""
+    return ((lights.kind == SUN) & ((lights.first[:, 0] >= WIDE_SUN) == wide)).nonzero()[:, 0].tolist()
+
+
+def sunlight(
+    lights: Lights, light: int, cast: Cast, seen: Surface, index: Float[Tensor, "ray"]
+) -> tuple[Float[Tensor, "ray"], Float[Tensor, "ray"]]:
     """Cosine over pi of a point of the sun's disc that is in sight, else 0, and its highlight."""
     middle, size = lights.place[light], lights.first[light, 0]
     axis = middle.new_tensor([0.0, 0.0, 1.0] if float(middle[2].abs()) < 0.9 else [1.0, 0.0, 0.0])
     side = torch.nn.functional.normalize(torch.linalg.cross(middle, axis), dim=0)
-    radius = size * fraction(seen.index, FIRST).sqrt()
-    angle = math.tau * fraction(seen.index, SECOND)
+    radius = size * fraction(index, FIRST).sqrt()
+    angle = math.tau * fraction(index, SECOND)
     shift = (radius * angle.cos())[:, None] * side + (radius * angle.sin())[:, None] * torch.linalg.cross(middle, side)
     towards = torch.nn.functional.normalize(middle + shift, dim=-1)
     cosine = (seen.normal * towards).sum(-1).clamp(min=0)

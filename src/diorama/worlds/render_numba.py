@@ -37,7 +37,18 @@ def render_world_numba(world: World, cameras: Cameras, config: RenderConfig) -> 
     run_tasks(
         [
             partial(
-                trace_rows, *scene, poses[v], lenses[v], shifts, top, bottom, light[v], depth[v], normal[v], instance[v]
+                trace_rows,
+                *scene,
+                poses[v],
+                lenses[v],
+                shifts,
+                config.lit,
+                top,
+                bottom,
+                light[v],
+                depth[v],
+                normal[v],
+                instance[v],
             )
             for v, top, bottom in bands
         ]

@@ -16,7 +16,7 @@ from diorama.cameras.pinhole import Cameras, pixel_grid
 from diorama.cameras.rays import camera_rays
 from diorama.data.views import Frame, Views
 from diorama.errors import CameraError
-from diorama.worlds.lighting import BAYER, Cast, mean_colours, shade, surface_normals
+from diorama.worlds.lighting import BAYER, Cast, mean_colours, no_light, shade, surface_normals
 from diorama.worlds.scene import World
 from diorama.worlds.shapes import box_span, first_hit
 
@@ -32,8 +32,11 @@ SAME_PLANE = 0.01
 class RenderConfig:
     """How carefully pictures are drawn."""
 
-    samples: int = 4
-    """Rays a pixel. Each asks every sun and one point of one other light, and looks once at the surroundings."""
+    samples: int = 3
+    """Rays a pixel; each asks every sun."""
+    lit: int = 2
+    """How many of them ask one point of one other light and look once at the surroundings; the rest share what these
+    found, where they meet the same surface."""
     pairs: int = 1 << 22
     """Most (ray, solid) pairs that the torch path holds at once."""
 
@@ -99,7 +102,7 @@ def sample_shifts(count: int) -> Float[Tensor, "sample xy=2"]:
     if count == 4:  # the rotated grid
         half = torch.tensor([[-0.125, -0.375], [0.375, -0.125]], dtype=torch.float64)
     else:
-        across, along = (0.5 + pairs * 0.7548776662466927) % 1.0, (pairs + 0.5) / max(count // 2, 1)
+        across, along = (0.2 + pairs * 0.7548776662466927) % 1.0, (pairs + 0.5) / max(count // 2, 1)
         half = torch.stack([across - 0.5, 0.5 * along - 0.5], dim=-1)
     centre = torch.zeros(count % 2, 2, dtype=torch.float64)
     return torch.cat([centre, half, -half])
@@ -185,10 +188,15 @@ def _samples(world: World, camera: Cameras, cast: Cast, means: Tensor, config: R
     pixels = pixel_grid(width, height).to(shifts).reshape(1, -1, 2)
     total = shifts.new_zeros(width * height, 15)
     hits = shifts.new_zeros(width * height, 1)
+    light = no_light(total[:, :3])
     for k, shift in enumerate(shifts):
         rays = camera_rays(camera, pixels + shift)
+        wide = spread.expand(len(total))
         index = (16 * k + pattern).to(shifts)
-        sample = shade(world, cast, means, rays.origins[0], rays.directions[0], spread.expand(len(index)), index)
+        sample = shade(
+            world, cast, means, rays.origins[0], rays.directions[0], wide, index, light, number=k, fresh=k < config.lit
+        )
+        light = sample.light
         parts = (sample.paint * sample.soft, sample.soft, sample.highlight, sample.rest, sample.paint)
         total += torch.cat(parts, dim=-1)
         hits += sample.met[:, None]

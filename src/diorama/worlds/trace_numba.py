@@ -16,7 +16,9 @@ from diorama.worlds.lighting import (
     PICK,
     PROBE_FOOTPRINT,
     PROBES,
+    SAME_LIGHT,
     UP,
+    WIDE_SUN,
 )
 from diorama.worlds.lighting import (
     FIRST as ALONG,
@@ -54,15 +56,15 @@ def mean_colours(kinds, rows, photos, matter):
 @numba_kernel
 def trace_rows(
     solids, lights, sky, kinds, rows, matter, photos, heights, nodes, order,
-    pose, lens, shifts, top, bottom, light, depth, normal, instance,
+    pose, lens, shifts, lit, top, bottom, light, depth, normal, instance,
 ):  # fmt: skip
     """Trace rows top to bottom of one picture.
 
-    pose: camera to world (3, 4). lens: focal x, y and centre x, y. shifts: sub-pixel places (sample, 2). light:
+    pose: camera to world (3, 4). lens: focal x, y and centre x, y. shifts: sub-pixel places (sample, 2); the first `lit` samples look for light. light:
     (h, w, 15) means over samples: paint times soft light, soft light of the samples that met something, highlights,
     all that needs no smoothing, paint.
     """
-    kept = np.empty((DEPTH, 2))
+    kept, remembered = np.empty((DEPTH, 2)), np.empty(13)
     stack, solids, lights, sky, kinds = (
         borrowed(kept),
         borrowed(solids),
@@ -71,9 +73,8 @@ def trace_rows(
         borrowed(kinds),
     )
     rows, matter, photos, heights = borrowed(rows), borrowed(matter), borrowed(photos), borrowed(heights)
-    nodes, order, light = borrowed(nodes), borrowed(order), borrowed(light)
-    height, width = depth.shape
-    count = len(shifts)
+    nodes, order, light, memory = borrowed(nodes), borrowed(order), borrowed(light), borrowed(remembered)
+    width, count = depth.shape[1], len(shifts)
     spread = 1.0 / (lens[0] * math.sqrt(count))
     for i in range(top, bottom):
         for j in range(width):
@@ -87,6 +88,7 @@ def trace_rows(
                 nx, ny, nz, _, _, _, _, _, _ = _surface(solids, heights, s, t, ox, oy, oz, dx, dy, dz)
                 normal[i, j, 0], normal[i, j, 1], normal[i, j, 2] = nx, ny, nz
             hits = 0
+            memory[0] = -1.0
             for k in range(count):
                 if shifts[k, 0] != 0.0 or shifts[k, 1] != 0.0:
                     dx, dy, dz, _ = _ray(pose, lens, j + 0.5 + shifts[k, 0], i + 0.5 + shifts[k, 1])
@@ -94,12 +96,12 @@ def trace_rows(
                 index = 16 * k + ORDER[4 * (i & 3) + (j & 3)]
                 _sample(
                     solids, lights, sky, kinds, rows, matter, photos, heights, nodes, order, stack,
-                    ox, oy, oz, dx, dy, dz, t, s, spread, index, 1.0 / count, light, i, j,
+                    ox, oy, oz, dx, dy, dz, t, s, spread, index, 16 * k, 1.0 / count, k < lit, memory, light, i, j,
                 )  # fmt: skip
                 hits += s >= 0
             for c in range(3, 6):
                 light[i, j, c] *= count / max(hits, 1)
-    kept[0, 0] = 0.0  # so that it outlives its borrower
+    kept[0, 0], remembered[0] = 0.0, 0.0  # so that they outlive their borrowers
 
 
 @numba_kernel
@@ -130,7 +132,7 @@ def _surface(solids, heights, s, t, ox, oy, oz, dx, dy, dz):
 @numba_kernel
 def _sample(
     solids, lights, sky, kinds, rows, matter, photos, heights, nodes, order, stack,
-    ox, oy, oz, dx, dy, dz, t, s, spread, index, share, light, i, j,
+    ox, oy, oz, dx, dy, dz, t, s, spread, index, steady, share, fresh, memory, light, i, j,
 ):  # fmt: skip
     """Add what one ray of a pixel sees; see `lighting.add_sample`."""
     if s < 0:
@@ -150,29 +152,44 @@ def _sample(
     mirror = mirror + (1.0 - mirror) * max(mirror, gloss) * (1.0 - facing) ** 5
     body = share * fade * (1.0 - mirror)
     for n in range(len(lights)):
-        if lights[n, 0] == SUN:
+        if lights[n, 0] == SUN and lights[n, FIRST] < WIDE_SUN:
             e, bright = _sun(
                 solids, lights, heights, nodes, order, stack, n, px, py, pz, nx, ny, nz, dx, dy, dz,
-                matter[m, SHINE], index,
+                matter[m, SHINE], steady,
             )  # fmt: skip
             for c in range(3):
                 light[i, j, 9 + c] += body * e * lights[n, COLOUR + c] * (paint[c] + HIGHLIGHT * gloss * bright)
-    one = _soft(
-        solids, lights, heights, nodes, order, stack, px, py, pz, nx, ny, nz, dx, dy, dz, matter[m, SHINE], index
-    )
-    two = _ambient(solids, sky, matter, heights, nodes, order, stack, px, py, pz, nx, ny, nz, index)
+    same = memory[0] == s and memory[1] * nx + memory[2] * ny + memory[3] * nz > SAME_LIGHT
+    if fresh or not same:
+        one = _soft(
+            solids, lights, heights, nodes, order, stack, px, py, pz, nx, ny, nz, dx, dy, dz, matter[m, SHINE], index
+        )
+        two = _ambient(solids, sky, matter, heights, nodes, order, stack, px, py, pz, nx, ny, nz, index)
+        memory[0], memory[1], memory[2], memory[3] = s, nx, ny, nz
+        memory[4], memory[5], memory[6], bright = one
+        memory[7], memory[8], memory[9] = bright * one[0], bright * one[1], bright * one[2]
+        memory[10], memory[11], memory[12] = two
+        for n in range(len(lights)):
+            if lights[n, 0] == SUN and lights[n, FIRST] >= WIDE_SUN:
+                e, bright = _sun(
+                    solids, lights, heights, nodes, order, stack, n, px, py, pz, nx, ny, nz, dx, dy, dz,
+                    matter[m, SHINE], index,
+                )  # fmt: skip
+                for c in range(3):
+                    memory[4 + c] += e * lights[n, COLOUR + c]
+                    memory[7 + c] += e * bright * lights[n, COLOUR + c]
     for c in range(3):
-        soft = one[c] + two[c]
+        soft = memory[4 + c] + memory[10 + c]
         light[i, j, c] += body * paint[c] * soft
         light[i, j, 3 + c] += share * soft
         light[i, j, 12 + c] += body * paint[c]
-        light[i, j, 6 + c] += body * HIGHLIGHT * gloss * one[3] * one[c]
+        light[i, j, 6 + c] += body * HIGHLIGHT * gloss * memory[7 + c]
         light[i, j, 9 + c] += share * (fade * solids[s, GLOW + c] + (1.0 - fade) * sky[HORIZON + c])
     if mirror > LEAST_REFLECTION:
         rx, ry, rz = dx + 2.0 * facing * nx, dy + 2.0 * facing * ny, dz + 2.0 * facing * nz
         seen = _reflected(
             solids, lights, sky, kinds, rows, matter, photos, heights, nodes, order, stack,
-            px, py, pz, rx, ry, rz, t, spread, index,
+            px, py, pz, rx, ry, rz, t, spread, steady,
         )  # fmt: skip
         for c in range(3):
             light[i, j, 9 + c] += share * fade * mirror * seen[c]
@@ -181,7 +198,7 @@ def _sample(
 @numba_kernel
 def _reflected(
     solids, lights, sky, kinds, rows, matter, photos, heights, nodes, order, stack,
-    ox, oy, oz, dx, dy, dz, before, spread, index,
+    ox, oy, oz, dx, dy, dz, before, spread, steady,
 ):  # fmt: skip
     """What a mirror shows: matt surfaces under direct light, without occlusion of the bounced light."""
     t, s = nearest_at(solids, heights, nodes, order, stack, ox, oy, oz, dx, dy, dz, FAR, False)
@@ -193,11 +210,13 @@ def _reflected(
     footprint = (before + t) * spread / math.sqrt(max(facing, 0.05))
     paint = texture_colour_at(kinds[m], rows[m], x, y, z, u, v, w, footprint, photos)
     px, py, pz = ox + t * dx + LIFT * nx, oy + t * dy + LIFT * ny, oz + t * dz + LIFT * nz
-    one = _soft(solids, lights, heights, nodes, order, stack, px, py, pz, nx, ny, nz, dx, dy, dz, 1.0, index)
+    one = _soft(solids, lights, heights, nodes, order, stack, px, py, pz, nx, ny, nz, dx, dy, dz, 1.0, steady)
     red, green, blue = one[0], one[1], one[2]
     for n in range(len(lights)):
         if lights[n, 0] == SUN:
-            e, _ = _sun(solids, lights, heights, nodes, order, stack, n, px, py, pz, nx, ny, nz, dx, dy, dz, 1.0, index)
+            e, _ = _sun(
+                solids, lights, heights, nodes, order, stack, n, px, py, pz, nx, ny, nz, dx, dy, dz, 1.0, steady
+            )
             red += e * lights[n, COLOUR]
             green += e * lights[n, COLOUR + 1]
             blue += e * lights[n, COLOUR + 2]
