@@ -86,8 +86,8 @@ def sample_materials(
     params[:, row.GAIN] = draw.between(0.45, 0.85)
     params[:, row.WARP] = draw.between(0.0, 1.0)
     params[:, row.STAIN] = draw.between(*config.stain)
-    params[:, row.STAIN_CELL] = draw.log_uniform(smallest, largest * 3)
-    params[:, row.STAIN_GAIN] = draw.between(0.6, 1.0)
+    params[:, row.STAIN_CELL] = draw.log_uniform(0.5 * smallest, 1.5 * largest)
+    params[:, row.STAIN_GAIN] = draw.between(0.75, 1.05)
     params[:, row.COSINE] = 1.0
     params[:, row.ASPECT] = draw.between(1.0, 3.0)
     params[:, row.JOINT] = draw.between(0.2, 0.8)

@@ -77,8 +77,8 @@ LOOKS: dict[Role, Look] = {
     ),
     "ground": Look(
         {row.NOISE: 3, row.LEAVES: 2, row.VORONOI: 1.2, row.BRICK: 1, row.PLAIN: 0.7},
-        cell=(0.05, 1.5), crop=(1.5, 8.0), photos=0.3, lighter=-0.2, vivid=0.2, calm=0.8, mirrors=0.05,
-        tint=Tint(0.65, -1.7, 0.45, 0.04, 0.11),
+        cell=(0.05, 1.5), crop=(1.5, 8.0), photos=0.3, lighter=-0.2, vivid=0.2, calm=0.5, mirrors=0.05,
+        tint=Tint(0.8, -1.7, 0.45, 0.04, 0.11),
     ),
     "building": Look(
         {row.PLAIN: 3, row.NOISE: 1, row.BRICK: 3, row.STRIPES: 0.6, row.CHECKS: 0.3, row.WOOD: 0.7, row.PRINT: 0.3},
