@@ -20,14 +20,14 @@ def test_figures_and_rates_are_written(tmp_path, capsys, monkeypatch, quick):
     (tmp_path / "fox").mkdir()
     write_png(tmp_path / "fox" / "one.png", torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0)))
     out = tmp_path / "results" / "worlds.json"
-    words = ["worlds", "--data", str(tmp_path), "--pictures", "1", "--repeats", "1", "--output", str(out)]
+    words = ["worlds", "--data", str(tmp_path), "--pictures", "1", "--groups", "1", "--output", str(out)]
     monkeypatch.setattr("sys.argv", words)
     worlds.main()
     told = capsys.readouterr().out
     assert "all real photos" in told
     assert "world: object" in told
     report = json.loads(out.read_text())
-    assert report["speed"]["object"]["pictures_per_second"] > 0
+    assert report["speed"]["object"]["pictures"]["per_core_second"] > 0
     assert report["statistics"]["fox"]["edges"] is None
     assert 0 <= report["statistics"]["world: object"]["edges"] <= 1
 
