@@ -26,7 +26,7 @@ class Standing:
     """What makes a place a good one."""
 
     near: float = 0.25
-    """Metres: closer things are too close."""
+    """Metres: closer things are too close; in small worlds, half of the stage's reach is."""
     near_share: float = 0.04
     """Most of a picture that may be too close."""
     sky_share: float = 0.6
@@ -90,7 +90,7 @@ def sample_cameras(
 
 def stands(world: World, cameras: Cameras, standing: Standing) -> Bool[Tensor, "view"]:
     """Which cameras stand free and see something."""
-    return _good(_probe(world, cameras)[1], standing)
+    return _good(world, _probe(world, cameras)[1], standing)
 
 
 def shared_views(cameras: Cameras, depth: Float[Tensor, "view h w"], tolerance: float) -> Float[Tensor, "view view"]:
@@ -241,15 +241,15 @@ def _probe(world: World, cameras: Cameras) -> tuple[Cameras, Float[Tensor, "view
     return small, (distance.cpu().reshape(rays.cosine.shape) * rays.cosine).reshape(-1, PROBE[1], PROBE[0])
 
 
-def _good(depth: Float[Tensor, "view h w"], standing: Standing) -> Bool[Tensor, "view"]:
-    crowded = (depth < standing.near).float().mean((1, 2)) > standing.near_share
+def _good(world: World, depth: Float[Tensor, "view h w"], standing: Standing) -> Bool[Tensor, "view"]:
+    crowded = (depth < min(standing.near, 0.5 * world.stage.reach)).float().mean((1, 2)) > standing.near_share
     return ~crowded & (torch.isinf(depth).float().mean((1, 2)) <= standing.sky_share)
 
 
 def _overlapping(world: World, cameras: Cameras, overlap: Overlap, standing: Standing) -> list[int]:
     """As many good views as can be found, one after another, that all overlap each other."""
     small, depth = _probe(world, cameras)
-    good = _good(depth, standing)
+    good = _good(world, depth, standing)
     shared = shared_views(small, depth, overlap.tolerance)
     either = torch.maximum(shared, shared.T) >= overlap.least
     either &= good & good[:, None]

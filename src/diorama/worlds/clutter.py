@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from random import Random
 
 from diorama.worlds.draft import Thing
@@ -32,7 +33,7 @@ def turned(
     """A turned solid of `KNOTS` radii from foot to top; a vessel if it has a wall (metres)."""
     widest = max(knots)
     shares = [each / widest for each in knots]
-    steepest = max(abs(b - a) for a, b in zip(shares, shares[1:], strict=False)) * radius * (KNOTS - 2) / height
+    steepest = max(abs(b - a) for a, b in pairwise(shares)) * radius * (KNOTS - 2) / height
     thing.add(
         LATHE, (foot[0], foot[1], foot[2] + 0.5 * height), (radius, radius, 0.5 * height), material,
         params=(*shares, wall, steepest),

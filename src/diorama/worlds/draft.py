@@ -35,7 +35,7 @@ class Draft:
         return len(self.roles) - 1
 
     def thing(self, x: float = 0.0, y: float = 0.0, z: float = 0.0, turn: float = 0.0) -> "Thing":
-        """A new thing, whose parts are placed in its own frame: origin in metres, turn in radians about the vertical."""
+        """A new thing, whose parts are placed in its own frame: origin in metres, turn (radians) about the vertical."""
         self.things += 1
         return Thing(self, self.things - 1, (x, y, z), turn)
 
@@ -129,7 +129,7 @@ class Thing:
         lean: float = 0.0,
         glow: Triple = BLACK,
     ) -> None:
-        """A part. size: half of its extents. tilt: radians about its own x, first; lean: about y; turn: about z, last."""
+        """A part. size: half its extents. Radians: tilt about its own x, first; lean about y; turn about z, last."""
         rotation = rotation_of(self.turn + turn, tilt, lean)
         self.draft.solids.append(
             (shape, self.to_world(centre), rotation, size, tuple(map(float, params)), material, self.number, glow)

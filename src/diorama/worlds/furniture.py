@@ -1,5 +1,5 @@
-"""Furniture. Each function builds one piece in a frame whose x runs along the wall behind it and whose -y looks into the
-room; z = 0 is the floor. It returns the surfaces on which small things may stand. Metres."""
+"""Furniture, metres. Each function builds one piece in a frame whose x runs along the wall behind it and whose -y looks
+into the room; z = 0 is the floor. It returns the surfaces on which small things may stand."""
 
 import math
 from collections.abc import Callable
@@ -113,11 +113,11 @@ def sofa(thing: Thing, dice: Random, width: float, depth: float) -> list[Shelf]:
     seats = max(1, round((width - 4 * arm) / 0.65))
     half = (a - 2 * arm) / seats
     for i in range(seats):
-        x = (2 * i + 1 - seats) * half
-        thing.add(CUSHION, (x, -0.12, high + 0.03), (half, b - 0.13, 0.09), cloth, params=(7.0, 3.0))
+        middle = (2 * i + 1 - seats) * half
+        thing.add(CUSHION, (middle, -0.12, high + 0.03), (half, b - 0.13, 0.09), cloth, params=(7.0, 3.0))
         if dice.random() < 0.6:
             size = (dice.uniform(0.18, 0.24), dice.uniform(0.18, 0.22), dice.uniform(0.06, 0.09))
-            cushion(thing, dice, (x + dice.uniform(-0.1, 0.1), b - 0.36, high + 0.08), size,
+            cushion(thing, dice, (middle + dice.uniform(-0.1, 0.1), b - 0.36, high + 0.08), size,
                     tilt=dice.uniform(1.0, 1.3), turn=dice.gauss(0.0, 0.2))  # fmt: skip
     return []
 
@@ -214,7 +214,8 @@ def pot(thing: Thing, dice: Random, width: float, depth: float) -> list[Shelf]:
 
 def boxes(thing: Thing, dice: Random, width: float, depth: float) -> list[Shelf]:
     """Cartons or crates, one on another."""
-    z, a, b = 0.0, 0.5 * width, 0.5 * depth
+    z: float = 0.0
+    a, b = 0.5 * width, 0.5 * depth
     for _ in range(dice.randint(1, 3)):
         c = dice.uniform(0.1, 0.22)
         thing.add(dice.choice((BLOCK, BLOCK, ROUNDED)), (dice.gauss(0.0, 0.02), dice.gauss(0.0, 0.02), z + c),

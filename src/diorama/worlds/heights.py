@@ -10,7 +10,7 @@ CELLS = 64
 
 def rough_table(
     generator: torch.Generator, *, coarse: int = 3, octaves: int = 4, gain: float = 0.5
-) -> Float[Tensor, "{CELLS} {CELLS}"]:
+) -> Float[Tensor, "n n"]:
     """Smooth random heights with mean about 0 and deviation about 1: octaves of `coarse`, 2 `coarse`, ... bumps a
     side, each `gain` times as high as the one before."""
     total, power = torch.zeros(CELLS, CELLS), 0.0

@@ -14,8 +14,8 @@ from diorama.worlds.layouts_workshops import make_workshop
 from diorama.worlds.scene import World
 
 Kind = Literal["room", "object", "outdoor", "workshop"]
-"""Furnished rooms; objects on tables or in the void; landscapes with buildings; and workshops under a roof, another sort
-of room that is kept out of training, so that a prior can be measured on what it never saw."""
+"""Furnished rooms; objects on tables or in the void; landscapes with buildings; and workshops under a roof, another
+sort of room that is kept out of training, so that a prior can be measured on what it never saw."""
 
 
 def make_world(kind: Kind, seed: int, *, photos: Float[Tensor, "photo h w rgb=3"] | None = None) -> World:

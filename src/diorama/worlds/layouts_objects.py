@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diorama.worlds.clutter import SMALL, arch, carved, knots_of, turned
-from diorama.worlds.draft import Draft, Thing, sky_of
+from diorama.worlds.draft import Draft, Thing, Triple, sky_of
 from diorama.worlds.heights import rough_table, steepest
+from diorama.worlds.materials import Role
 from diorama.worlds.scene import Sky, Stage, World
 from diorama.worlds.shapes import (
     BALL,
@@ -33,7 +34,7 @@ SIMPLE = (BLOCK, BALL, FRUSTUM, BEVELLED, GABLE, ROUNDED, DRUM, CUSHION)
 def make_object(name: str, dice: Random, generator: torch.Generator, photos: Float[Tensor, "k h w 3"] | None) -> World:
     """One to eight objects under studio lights or the sky."""
     draft = Draft()
-    in_void, scale = dice.random() < 0.18, math.exp(dice.uniform(math.log(0.06), math.log(0.3)))
+    in_void, scale = dice.random() < 0.18, math.exp(dice.uniform(math.log(0.1), math.log(0.45)))
     count = dice.choice((1, 1, 2, 3)) if in_void else dice.choice((1, 3, 4, 5, 6, 8, 10))
     taken: list[tuple[float, float, float]] = []
     for _ in range(count):
@@ -148,7 +149,7 @@ def _relief(thing: Thing, dice: Random, size: float, generator: torch.Generator)
     table = ((0.22 * table).clamp(-0.5, 0.5) + 0.5).contiguous()
     half = (0.9 * size, 0.9 * size * dice.uniform(0.5, 1.0), size * dice.uniform(0.15, 0.4))
     number = thing.draft.table(table)
-    thing.add(HEIGHTS, (0.0, 0.0, half[2]), half, thing.draft.material(), params=(number, steepest(table, half)))
+    thing.add(HEIGHTS, (0.0, 0.0, half[2]), half, thing.draft.material(), params=(float(number), steepest(table, half)))
 
 
 def _piled(thing: Thing, dice: Random, size: float) -> None:
@@ -185,7 +186,7 @@ def _ground(draft: Draft, dice: Random, spread: float, scale: float) -> None:
                 table.add(FRUSTUM, place, (0.03, 0.03, -0.5 * floor - thick), draft.material("furniture"),
                           params=(1.0,))  # fmt: skip
     else:
-        role = "ground" if dice.random() < 0.5 else "floor"
+        role: Role = "ground" if dice.random() < 0.5 else "floor"
         draft.thing().add(BLOCK, (0.0, 0.0, -0.1), (30 * half, 30 * half, 0.1), draft.material(role))
     if dice.random() < 0.5:
         paint, away = draft.material("wall"), max(4.5 * max(spread, scale) + 0.4, 1.0)
@@ -196,7 +197,7 @@ def _ground(draft: Draft, dice: Random, spread: float, scale: float) -> None:
 
 def _lights(draft: Draft, dice: Random, reach: float) -> Sky:
     """A sky of one colour and lamps or panels about the objects, or sun and sky."""
-    tint = [dice.uniform(0.6, 1.0) for _ in range(3)]
+    tint = (dice.uniform(0.6, 1.0), dice.uniform(0.6, 1.0), dice.uniform(0.6, 1.0))
     if dice.random() < 0.35:
         draft.sun((dice.gauss(0.0, 1.0), dice.gauss(0.0, 1.0), dice.uniform(0.4, 2.0)), dice.choice((0.005, 0.03, 0.1)),
                   (3.5, dice.uniform(3.0, 3.4), dice.uniform(2.2, 3.2)))  # fmt: skip
@@ -214,14 +215,17 @@ def _lights(draft: Draft, dice: Random, reach: float) -> Sky:
         colour = (power, power * (1 - 0.3 * warm), power * (1 - 0.7 * warm))
         side = reach * dice.uniform(0.3, 2.0)
         if dice.random() < 0.4:
-            draft.lamp(place, 0.2 * side, tuple(4.0 * away * away * each for each in colour))
+            draft.lamp(place, 0.2 * side, _times(colour, 4.0 * away * away))
             continue
         u = (-math.sin(angle) * side, math.cos(angle) * side, 0.0)
-        v = tuple(-side * each for each in (math.sin(rise) * math.cos(angle), math.sin(rise) * math.sin(angle),
-                                           -math.cos(rise)))  # fmt: skip
+        c, d = math.cos(rise), math.sin(rise)
+        v = (-side * d * math.cos(angle), -side * d * math.sin(angle), side * c)
         strength = 4.0 * away * away / (4 * side * side)
-        draft.panel(place, u, v, tuple(strength * each for each in colour))
+        draft.panel(place, u, v, _times(colour, strength))
     level = dice.uniform(0.1, 0.9)
-    top = tuple(level * each for each in tint)
-    rim = tuple(level * each * dice.uniform(0.5, 1.0) for each in tint)
-    return sky_of(top, rim, tuple(0.8 * each for each in rim), fill=1.0, bounce=(0.4, 0.4, 0.4), near=0.3 * reach)
+    top, rim = _times(tint, level), _times(tint, level * dice.uniform(0.5, 1.0))
+    return sky_of(top, rim, _times(rim, 0.8), fill=1.0, bounce=(0.4, 0.4, 0.4), near=0.3 * reach)
+
+
+def _times(colour: Triple, strength: float) -> Triple:
+    return colour[0] * strength, colour[1] * strength, colour[2] * strength

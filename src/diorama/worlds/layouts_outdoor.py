@@ -72,7 +72,9 @@ def _land(
     table = (0.5 * metres / half + 0.5).contiguous()
     size = (EXTENT, EXTENT, half)
     number = draft.table(table)
-    draft.thing().add(HEIGHTS, (0.0, 0.0, 0.0), size, draft.material("ground"), params=(number, steepest(table, size)))
+    draft.thing().add(
+        HEIGHTS, (0.0, 0.0, 0.0), size, draft.material("ground"), params=(float(number), steepest(table, size))
+    )
     if dice.random() < 0.5:
         turn, wide = dice.uniform(0.0, math.pi), dice.uniform(1.0, 2.5)
         road = draft.thing(dice.uniform(-2.0, 2.0), dice.uniform(-2.0, 2.0), 0.0, turn)

@@ -154,8 +154,11 @@ def shade(
     directions: Float[Tensor, "ray 3"], spread: Float[Tensor, "ray"], index: Float[Tensor, "ray"],
     light: SoftLight, *, number: int, fresh: bool,
 ) -> Sample:  # fmt: skip
-    """What sample `number` of each pixel sees. spread: metres that a pixel widens per metre. light: what earlier samples of the pixels found; a
-    sample that is not `fresh` shares it where it meets the same surface."""
+    """What sample `number` of each pixel sees.
+
+    spread: metres that a pixel widens per metre. light: what earlier samples of the pixels found; a sample that is not
+    `fresh` shares it where it meets the same surface.
+    """
     distance, solid = cast(origins, directions, None)
     met = solid >= 0
     soft, highlight, paint = (torch.zeros_like(directions) for _ in range(3))

@@ -6,6 +6,7 @@ form; the others are marched: their signed distance never overstates how far the
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -49,7 +50,9 @@ KNOTS = 8
 """Radii of a lathe."""
 MARCH_STEPS = 128
 """Most steps of a march."""
-REFINEMENTS = 7
+STRIDE = 8
+"""Steps of all rays of a batch between two looks at which of them have arrived; it does not change the result."""
+REFINEMENTS = 10
 """Steps of false position once the surface is between two points."""
 LEAST_STEP = (0.004, 0.001)
 """Least step of a march: relative to the smallest side, and to the distance from the ray's origin."""
@@ -189,10 +192,10 @@ def _frustum(u: Tensor, v: Tensor, taper: Tensor) -> Tensor:
         z = u[:, 2] + torch.where(torch.isfinite(t), t, 0.0) * v[:, 2]
         first = torch.where((t > 0) & (t < first) & (z.abs() <= 1), t, first)
     slope = torch.where(v[:, 2].abs() < TINY, TINY, v[:, 2])
-    for z, radius in ((1.0, taper), (-1.0, torch.ones_like(taper))):
-        t = (z - u[:, 2]) / slope
+    for end, radius in ((1.0, taper), (-1.0, torch.ones_like(taper))):
+        t = (end - u[:, 2]) / slope
         square = (u[:, 0] + t * v[:, 0]) ** 2 + (u[:, 1] + t * v[:, 1]) ** 2
-        first = torch.where((t > 0) & (t < first) & (square <= radius**2), t, first)
+        first = torch.where((t > 0) & (t < first) & (square <= radius * radius), t, first)
     return first
 
 
@@ -259,32 +262,30 @@ def _march(
     value = field(alive, t)
     at_door = (value <= 0) & (start[alive] > 0)
     result[alive[at_door]] = t[at_door]
-    keep = value > 0
-    alive, t, value = alive[keep], t[keep], value[keep]
-    for _ in range(MARCH_STEPS):
+    low, high, above, below = (torch.full_like(start, math.inf) for _ in range(4))
+    going = value > 0
+    for _ in range(MARCH_STEPS // STRIDE):
+        alive, t, value = alive[going], t[going], value[going]
         if len(alive) == 0:
-            return result
-        least = slack[alive] + LEAST_STEP[1] * t
-        ahead = torch.minimum(t + torch.maximum(value, least), end[alive])
-        value_ahead = field(alive, ahead)
-        crossed = value_ahead <= 0
-        if bool(crossed.any()):
-            which = alive[crossed]
-            result[which] = _close_in(
-                lambda x, which=which: field(which, x),
-                t[crossed],
-                ahead[crossed],
-                value[crossed],
-                value_ahead[crossed],
-            )
-        keep = ~crossed & (ahead < end[alive])
-        alive, t, value = alive[keep], ahead[keep], value_ahead[keep]
-    near = value < 4 * (slack[alive] + LEAST_STEP[1] * t)
-    result[alive[near]] = t[near]
+            break
+        going, far, found = torch.ones_like(alive, dtype=torch.bool), high[alive], below[alive]
+        for _ in range(STRIDE):
+            ahead = torch.minimum(t + torch.maximum(value, slack[alive] + LEAST_STEP[1] * t), end[alive])
+            there = field(alive, ahead)
+            crossed = going & (there <= 0)
+            far, found = torch.where(crossed, ahead, far), torch.where(crossed, there, found)
+            going = going & (there > 0) & (ahead < end[alive])
+            t, value = torch.where(going, ahead, t), torch.where(going, there, value)
+        low[alive], above[alive], high[alive], below[alive] = t, value, far, found
+    else:
+        near = going & (value < 4 * (slack[alive] + LEAST_STEP[1] * t))
+        result[alive[near]] = t[near]
+    met = torch.isfinite(high).nonzero()[:, 0]
+    result[met] = _close_in(lambda x: field(met, x), low[met], high[met], above[met], below[met])
     return result
 
 
-def _close_in(field, low: Tensor, high: Tensor, above: Tensor, below: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+def _close_in(field: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, above: Tensor, below: Tensor) -> Tensor:
     """False position with the Illinois rule; the root lies between low and high."""
     side = torch.zeros_like(low)
     for _ in range(REFINEMENTS):
@@ -310,7 +311,7 @@ def _drum(x: Tensor, y: Tensor, z: Tensor, radius: Tensor, half: Tensor, edge: T
 
 
 def _cushion(u: Tensor, size: Tensor, across: Tensor, along: Tensor) -> Tensor:
-    """(F - 1) / |grad F| of the norm F whose unit ball is the cushion: F is convex, so this understates the distance."""
+    """(F - 1) / |grad F| of the norm F whose unit ball is the cushion; F is convex: this understates the distance."""
     x, y, z = u.abs().clamp(min=1e-9).unbind(-1)
     g = (x**across + y**across) ** (1 / across)
     f = (g**along + z**along) ** (1 / along)

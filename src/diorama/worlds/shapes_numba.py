@@ -285,7 +285,7 @@ def _cushion(x, y, z, a, b, c, across, along):
 @numba_kernel
 def _lathe(s, x, y, z, a, c, solids):
     u = (0.5 * min(max(z / c, -1.0), 1.0) + 0.5) * (KNOTS - 2) + 0.5
-    middle = min(max(int(math.floor(u + 0.5)), 1), KNOTS - 2)
+    middle = min(max(int(u + 0.5), 1), KNOTS - 2)
     f = min(max(u - middle, -0.5), 0.5)
     radius = 0.5 * (0.5 - f) * (0.5 - f) * solids[s, SHAPE + middle - 1]
     radius += (0.75 - f * f) * solids[s, SHAPE + middle] + 0.5 * (0.5 + f) * (0.5 + f) * solids[s, SHAPE + middle + 1]
@@ -303,8 +303,8 @@ def _ground(s, x, y, z, a, b, c, solids, heights):
     table = int(solids[s, SHAPE])
     u = (0.5 * min(max(x / a, -1.0), 1.0) + 0.5) * (count - 2) + 0.5
     v = (0.5 * min(max(y / b, -1.0), 1.0) + 0.5) * (count - 2) + 0.5
-    i = min(max(int(math.floor(u + 0.5)), 1), count - 2)
-    j = min(max(int(math.floor(v + 0.5)), 1), count - 2)
+    i = min(max(int(u + 0.5), 1), count - 2)
+    j = min(max(int(v + 0.5), 1), count - 2)
     f, g = min(max(u - i, -0.5), 0.5), min(max(v - j, -0.5), 0.5)
     g0, g1, g2 = 0.5 * (0.5 - g) * (0.5 - g), 0.75 - g * g, 0.5 * (0.5 + g) * (0.5 + g)
     low = g0 * heights[table, i - 1, j - 1] + g1 * heights[table, i - 1, j] + g2 * heights[table, i - 1, j + 1]

@@ -1,7 +1,7 @@
 """A small ray caster: a world and cameras become pictures with exact depth, normals and masks.
 
-Sun, lamps, panels and the sky; soft shadows, occlusion, highlights, mirrors (one bounce). On the CPU the work is done by
-Numba (`render_numba`), elsewhere by the torch reference below and in `lighting`; both draw the same picture.
+Sun, lamps, panels and the sky; soft shadows, occlusion, highlights, mirrors (one bounce). On the CPU the work is done
+by Numba (`render_numba`), elsewhere by the torch reference below and in `lighting`; both draw the same picture.
 """
 
 import math
@@ -153,88 +153,88 @@ def _cast_part(world: World, origins: Tensor, directions: Tensor, distance: Tens
 
 
 def render_world_torch(world: World, cameras: Cameras, config: RenderConfig = RenderConfig()) -> WorldRendering:
-    """The reference; see `render_world`."""
+    """The reference; see `render_world`. All pixels of all cameras at once."""
     cameras = cameras.to(world.solids.centre)
-    pictures = [_picture(world, cameras[[index]], config) for index in range(len(cameras))]
-    return WorldRendering(*(torch.stack(each) for each in zip(*pictures, strict=True)))
-
-
-def _picture(world: World, camera: Cameras, config: RenderConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    width, height = camera.size[0].tolist()
+    width, height = cameras.size[0].tolist()
+    shape = (len(cameras), height, width)
     cast, means = caster(world, config.pairs), mean_colours(world)
-    pixels = pixel_grid(width, height).to(world.solids.centre).reshape(1, -1, 2)
-    rays = camera_rays(camera, pixels)
-    origins, directions = rays.origins[0], rays.directions[0]
+    rays = camera_rays(cameras, pixel_grid(width, height).to(world.solids.centre).reshape(1, -1, 2))
+    origins, directions = rays.origins.reshape(-1, 3), rays.directions.reshape(-1, 3)
     distance, solid = cast(origins, directions, None)
     met = (solid >= 0).nonzero()[:, 0]
     normal = torch.zeros_like(directions)
     points = origins[met] + distance[met, None] * directions[met]
     normal[met] = surface_normals(world, points, directions[met], solid[met])[0]
     instance = torch.where(solid >= 0, world.solids.instance[solid.clamp(min=0)], -1)
-    depth = (distance * rays.cosine[0]).reshape(height, width)
-    normal = normal.T.reshape(3, height, width)
-    colour = smoothed(_samples(world, camera, cast, means, config), depth, normal, camera)
-    return colour, depth, normal, instance.reshape(height, width)
+    depth = (distance * rays.cosine.reshape(-1)).reshape(shape)
+    normal = normal.reshape(*shape, 3).permute(0, 3, 1, 2)
+    colour = smoothed(_samples(world, cameras, cast, means, config), depth, normal, cameras)
+    return WorldRendering(colour, depth, normal, instance.reshape(shape))
 
 
-def _samples(world: World, camera: Cameras, cast: Cast, means: Tensor, config: RenderConfig) -> Float[Tensor, "15 h w"]:
+def _samples(
+    world: World, cameras: Cameras, cast: Cast, means: Tensor, config: RenderConfig
+) -> Float[Tensor, "view 15 h w"]:
     """Means over the samples of each pixel: paint times soft light, soft light of the samples that met something,
     highlights, all that needs no smoothing, paint; three channels each."""
-    width, height = camera.size[0].tolist()
-    shifts = sample_shifts(config.samples).to(world.solids.centre)
-    spread = 1 / (camera.focal[0, 0] * math.sqrt(config.samples))
+    width, height = cameras.size[0].tolist()
+    count, shifts = len(cameras), sample_shifts(config.samples).to(world.solids.centre)
     bayer = torch.tensor(BAYER, device=world.device).reshape(4, 4)
-    pattern = bayer.repeat(-(-height // 4), -(-width // 4))[:height, :width].reshape(-1)
+    pattern = bayer.repeat(-(-height // 4), -(-width // 4))[:height, :width].reshape(-1).repeat(count)
+    spread = (1 / (cameras.focal[:, 0] * math.sqrt(config.samples))).repeat_interleave(width * height)
     pixels = pixel_grid(width, height).to(shifts).reshape(1, -1, 2)
-    total = shifts.new_zeros(width * height, 15)
-    hits = shifts.new_zeros(width * height, 1)
+    total, hits = shifts.new_zeros(len(pattern), 15), shifts.new_zeros(len(pattern), 1)
     light = no_light(total[:, :3])
     for k, shift in enumerate(shifts):
-        rays = camera_rays(camera, pixels + shift)
-        wide = spread.expand(len(total))
+        rays = camera_rays(cameras, pixels + shift).reshape(-1)
         index = (16 * k + pattern).to(shifts)
-        sample = shade(
-            world, cast, means, rays.origins[0], rays.directions[0], wide, index, light, number=k, fresh=k < config.lit
-        )
+        fresh = k < config.lit
+        sample = shade(world, cast, means, rays.origins, rays.directions, spread, index, light, number=k, fresh=fresh)
         light = sample.light
         parts = (sample.paint * sample.soft, sample.soft, sample.highlight, sample.rest, sample.paint)
         total += torch.cat(parts, dim=-1)
         hits += sample.met[:, None]
     total[:, 3:6] *= config.samples / hits.clamp(min=1)
-    return (total / config.samples).T.reshape(15, height, width)
+    return (total / config.samples).reshape(count, height, width, 15).permute(0, 3, 1, 2)
 
 
 def smoothed(
-    light: Float[Tensor, "15 h w"], depth: Float[Tensor, "h w"], normal: Float[Tensor, "3 h w"], camera: Cameras
-) -> Float[Tensor, "3 h w"]:
+    light: Float[Tensor, "view 15 h w"],
+    depth: Float[Tensor, "view h w"],
+    normal: Float[Tensor, "view 3 h w"],
+    cameras: Cameras,
+) -> Float[Tensor, "view 3 h w"]:
     """Colour from the means over samples, with soft light and highlights averaged over neighbours on the same surface.
 
     The mean of paint times light is the product of their means, for which the smooth light stands in, and their
     covariance, which is that of edges within a pixel.
     """
-    lit, raw, highlight, rest, paint = light.reshape(5, 3, *depth.shape).unbind(0)
-    local = camera.unproject(pixel_grid(depth.shape[1], depth.shape[0]).to(depth).reshape(1, -1, 2))[0]
-    points = torch.where(torch.isfinite(depth), depth, 0.0) * local.T.reshape(3, *depth.shape)
-    own = torch.einsum("ij,ihw->jhw", camera.camera_to_world[0, :3, :3], normal)
-    total = torch.zeros_like(depth)
-    gathered = torch.zeros_like(light[:6])
-    for (here, there), weight in _neighbours(*depth.shape):
-        alike = (normal[here] * normal[there]).sum(0) >= SAME_NORMAL
-        apart = (own[here] * (points[there] - points[here])).sum(0).abs()
-        near = (apart < SAME_PLANE * points[2][here[1:]]) & torch.isfinite(depth[there[1:]])
+    count, height, width = depth.shape
+    lit, raw, highlight, rest, paint = light.split(3, dim=1)
+    local = cameras.unproject(pixel_grid(width, height).to(depth).reshape(1, -1, 2))
+    away = torch.where(torch.isfinite(depth), depth, 0.0)[:, None]
+    points = away * local.mT.reshape(count, 3, height, width)
+    own = torch.einsum("vij,vihw->vjhw", cameras.camera_to_world[:, :3, :3], normal)
+    total, gathered = torch.zeros_like(away), torch.zeros_like(light[:, :6])
+    noisy = torch.cat([raw, highlight], dim=1)
+    for here, there, weight in _neighbours(height, width):
+        alike = (normal[here] * normal[there]).sum(1, keepdim=True) >= SAME_NORMAL
+        apart = (own[here] * (points[there] - points[here])).sum(1, keepdim=True).abs()
+        near = (apart < SAME_PLANE * away[here]) & (away[there] > 0)
         share = weight * (alike & near)
-        total[here[1:]] += share
-        gathered[here] += share * torch.cat([raw, highlight])[there]
-    smooth, bright = (gathered / total.clamp(min=1e-9)).reshape(2, 3, *depth.shape)
-    sky = torch.isinf(depth)
-    return torch.where(sky, lit + highlight + rest, (paint * smooth + lit - paint * raw).clamp(min=0) + bright + rest)
+        total[here] += share
+        gathered[here] += share * noisy[there]
+    smooth, bright = (gathered / total.clamp(min=1e-9)).split(3, dim=1)
+    joined = (paint * smooth + lit - paint * raw).clamp(min=0) + bright + rest
+    return torch.where(away > 0, joined, lit + highlight + rest)
 
 
-def _neighbours(height: int, width: int) -> Iterator[tuple[tuple[tuple, tuple], float]]:
-    """Pairs of windows (every channel, rows, columns), the second shifted by up to REACH pixels, and their weight."""
+def _neighbours(height: int, width: int) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...], float]]:
+    """Pairs of windows (view, channel, rows, columns), the second shifted by up to REACH pixels, and their weight."""
+    every = slice(None)
     for i in range(-REACH, REACH + 1):
         for j in range(-REACH, REACH + 1):
-            rows, columns = slice(max(-i, 0), height - max(i, 0)), slice(max(-j, 0), width - max(j, 0))
+            here = slice(max(-i, 0), height - max(i, 0)), slice(max(-j, 0), width - max(j, 0))
             there = slice(max(i, 0), height - max(-i, 0)), slice(max(j, 0), width - max(-j, 0))
             weight = (0.5 if abs(i) == REACH else 1.0) * (0.5 if abs(j) == REACH else 1.0)
-            yield ((slice(None), rows, columns), (slice(None), *there)), weight
+            yield (every, every, *here), (every, every, *there), weight

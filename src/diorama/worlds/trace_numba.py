@@ -60,9 +60,9 @@ def trace_rows(
 ):  # fmt: skip
     """Trace rows top to bottom of one picture.
 
-    pose: camera to world (3, 4). lens: focal x, y and centre x, y. shifts: sub-pixel places (sample, 2); the first `lit` samples look for light. light:
-    (h, w, 15) means over samples: paint times soft light, soft light of the samples that met something, highlights,
-    all that needs no smoothing, paint.
+    pose: camera to world (3, 4). lens: focal x, y and centre x, y. shifts: sub-pixel places (sample, 2); the first
+    `lit` samples look for light. light: (h, w, 15) means over samples: paint times soft light, soft light of the
+    samples that met something, highlights, all that needs no smoothing, paint.
     """
     kept, remembered = np.empty((DEPTH, 2)), np.empty(13)
     stack, solids, lights, sky, kinds = (
@@ -188,7 +188,7 @@ def _sample(
     if mirror > LEAST_REFLECTION:
         rx, ry, rz = dx + 2.0 * facing * nx, dy + 2.0 * facing * ny, dz + 2.0 * facing * nz
         seen = _reflected(
-            solids, lights, sky, kinds, rows, matter, photos, heights, nodes, order, stack,
+            solids, lights, sky, kinds, rows, photos, heights, nodes, order, stack,
             px, py, pz, rx, ry, rz, t, spread, steady,
         )  # fmt: skip
         for c in range(3):
@@ -197,7 +197,7 @@ def _sample(
 
 @numba_kernel
 def _reflected(
-    solids, lights, sky, kinds, rows, matter, photos, heights, nodes, order, stack,
+    solids, lights, sky, kinds, rows, photos, heights, nodes, order, stack,
     ox, oy, oz, dx, dy, dz, before, spread, steady,
 ):  # fmt: skip
     """What a mirror shows: matt surfaces under direct light, without occlusion of the bounced light."""
