@@ -9,7 +9,6 @@ that it leaves out, for the same number of steps, and measured on its every8 tes
 goes on; contact sheets lie beside them.
 """
 
-import hashlib
 import json
 import os
 import sys
@@ -20,8 +19,8 @@ from typing import Any
 
 import tyro
 
-import diorama
 from benchmarks.machine import machine
+from benchmarks.rows import code_digest, row_key, save_rows, stack_strips, write_strip
 from diorama.cameras.poses import capture_shape
 from diorama.data.files import write_json
 from diorama.data.open import open_views
@@ -50,8 +49,6 @@ COLUMNS = (
 MOST_NEAR_MASS = 0.1
 LEAST_GAIN = 3.0
 """dB above the training photos' mean colour that `few` must reach on every scene."""
-CODE = ("cameras", "data", "fields", "kernels", "priors", "rendering", "systems", "training", "eval", "pipelines")
-"""Rooms whose sources decide the figures."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +143,7 @@ def row_of(name: str, case: Case, variant: str, seed: int, views: Views, code: s
         "scene": name, "variant": variant, "seed": seed, "preset": to_json(preset), "split": split.digest,
         "photos": input_hashes(views), "code": code, "device": options.device, **length,
     }  # fmt: skip
-    key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+    key = row_key(decides)
     stored = options.work / "rows" / f"{name}_{variant}_{seed}_{key}.json"
     if stored.is_file():
         return json.loads(stored.read_text())
@@ -216,61 +213,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def save(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write the rows; rows of scenes and variants that this run leaves out stay."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    identity = ("scene", "variant", "seed")
-    here = {tuple(row[k] for k in identity) for row in rows}
-    before = json.loads(path.read_text())["rows"] if path.is_file() else []
-    kept = [row for row in before if tuple(row[k] for k in identity) not in here]
-    command = "python -m benchmarks.few_views"
-    write_json(path, {"command": command, "version": diorama.__version__, "rows": [*kept, *rows]})
-
-
-def write_strip(path: Path, views: Sequence[dict[str, bytes]], label: str) -> None:
-    """Photo, render, error and depth of some views side by side, as one PNG with its name on top."""
-    import io
-
-    from PIL import Image, ImageDraw
-
-    tiles = [[Image.open(io.BytesIO(jpeg)) for jpeg in view.values()] for view in views]
-    flat = [tile for row in tiles for tile in row]
-    height = max(tile.height for tile in flat)
-    sheet = Image.new("RGB", (sum(tile.width + 2 for tile in flat), height + 14), "white")
-    ImageDraw.Draw(sheet).text((2, 1), label, fill="black")
-    left = 0
-    for tile in flat:
-        sheet.paste(tile, (left, 14))
-        left += tile.width + 2
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    save_rows(path, rows, ("scene", "variant", "seed"), "python -m benchmarks.few_views")
 
 
 def contact_sheet(options: Options, name: str) -> None:
     """All variants of a scene below each other."""
-    from PIL import Image
-
-    files = [
-        options.work / "strips" / f"{name}_{seed}_{variant}.png"
-        for seed in options.seeds
-        for variant in options.variants
-    ]
-    strips = [Image.open(file) for file in files if file.is_file()]
-    if not strips:
-        return
-    sheet = Image.new("RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white")
-    top = 0
-    for strip in strips:
-        sheet.paste(strip, (0, top))
-        top += strip.height
-    sheet.save(options.work / f"{name}.png")
-
-
-def code_digest() -> str:
-    """A hash of the sources that decide the figures."""
-    digest = hashlib.sha256()
-    for room in CODE:
-        for file in sorted((Path(diorama.__file__).parent / room).glob("*.py")):
-            digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
+    strips = options.work / "strips"
+    files = [strips / f"{name}_{seed}_{variant}.png" for seed in options.seeds for variant in options.variants]
+    stack_strips(options.work / f"{name}.png", files)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,401 @@
+"""Does the prior help? DiffusioNeRF with a trained prior against total variation and against no prior at all.
+
+    python -m benchmarks.diffusionerf                          # the test scenes, touched once per frozen config
+    python -m benchmarks.diffusionerf --split development      # the scenes to tune on
+    python -m benchmarks.diffusionerf --equal steps seconds    # equal steps, and equal seconds too
+
+Fits see no depth truth. Pixels of procedural rooms count as hidden where no training photo shows the surface. Rows are
+cached under `out/diffusionerf` by the hash of everything that decides them, so that a run that was stopped goes on;
+contact sheets lie beside them. Differences to `few` are paired: same scene, same photos, same seed.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from benchmarks.machine import machine
+from benchmarks.rooms import room, seen_from
+from benchmarks.rows import CODE, Row, code_digest, row_key, save_rows, stack_strips, write_strip
+from diorama.cameras.poses import CaptureShape, capture_shape
+from diorama.data.files import write_json
+from diorama.data.open import open_views
+from diorama.data.splits import Split, make_split
+from diorama.data.views import Views
+from diorama.errors import InputError
+from diorama.eval import metrics
+from diorama.eval.measure import HeldOut, ViewResult, mean_measured
+from diorama.eval.report import panels
+from diorama.eval.tables import format_value, text_table
+from diorama.nets.pretrained import shipped
+from diorama.pipelines.evaluate import evaluate
+from diorama.pipelines.presets import FEW_PARTS, FitPreset, few, laptop, paper, without
+from diorama.pipelines.priors import SHIPPED_PRIOR, open_prior
+from diorama.pipelines.reconstruct import reconstruct
+from diorama.pipelines.workspace import input_hashes
+from diorama.priors.prior import Prior
+from diorama.priors.schedule import Ramp
+from diorama.scenes.config import to_json
+from diorama.scenes.scene import Scene
+from diorama.scenes.storage import load_scene
+from diorama.types import Rendering
+from diorama.worlds.layouts import Kind
+
+ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = (
+    "psnr", "psnr_visible", "psnr_hidden", "psnr_masked", "ssim_uniform7", "ssim_uniform7_masked", "depth_abs_rel",
+    "depth_abs_rel_visible", "depth_abs_rel_hidden",
+)  # fmt: skip
+IDENTITY = ("scene", "views", "variant", "equal", "seed")
+
+MAIN = ("few", "tv", "prior")
+"""Fitted with every seed."""
+REST = ("photo-only", "paper-terms", "tv-4x", "prior-4x", "prior-no-photos")
+"""Fitted with the first seed, at the first number of views. tv-4x: as many weights tried for one prior as the other."""
+PAPER_STEPS = 12_000
+"""Length of the published run, in which the published schedules are counted."""
+LOUDER = 4.0
+
+Equal = Literal["steps", "seconds"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scene: a capture's folder or the number of a procedural room, and how many photos are learned from."""
+
+    name: str
+    place: str | tuple[Kind, int]
+    views: tuple[int, ...]
+    split: str = "protocol"
+    ablate: bool = True
+    """Fit the variants of `REST` too."""
+    without_total_variation: tuple[int, ...] = ()
+    """Numbers of views at which `tv` is left out."""
+
+    @property
+    def group(self) -> str:
+        """Scenes whose differences are averaged: all rooms of a kind are one group."""
+        return self.name if isinstance(self.place, str) else f"{self.place[0]}s"
+
+
+TEST = (
+    *(Case(f"workshop-{n}", ("workshop", n), (3, 6), without_total_variation=(6,)) for n in range(4)),
+    Case("apc_box", "rgbd_apc_box", (3, 6, 9), "every8", ablate=False),
+    Case("dtu_scan24", "dtu_scan24", (3, 6, 9), ablate=False),
+    Case("llff_fern", "llff_fern", (3, 6, 9), ablate=False),
+)
+DEVELOPMENT = (
+    *(Case(f"room-{n}", ("room", n), (3,)) for n in range(2)),
+    Case("fox", "fox", (9,), "every8"),
+    Case("co3d_apple", "co3d_apple", (9,), "every8"),
+    Case("fountain", "strecha_fountain_P11", (4,), "every8"),
+)
+CASES = {"test": TEST, "development": DEVELOPMENT}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The trained prior against total variation and the baseline, on few photos of rooms and real captures."""
+
+    split: Literal["test", "development"] = "test"
+    """development: scenes to tune on. test: scenes to touch once per frozen config."""
+    scenes: tuple[str, ...] = ()
+    """Only these; none named: all of the split."""
+    variants: tuple[str, ...] = (*MAIN, *REST)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """For the baseline, total variation and the prior; the other variants take the first."""
+    equal: tuple[Equal, ...] = ("steps",)
+    """What all fits have the same of: steps, seconds, or first the one and then the other."""
+    steps: int = 1000
+    seconds: float = 60.0
+    prior: str | None = None
+    """Folder of the trained prior; unset: the one that comes with diorama, and no rows of it where there is none."""
+    room_size: tuple[int, int] = (160, 120)
+    """Width and height of the photos of procedural rooms, pixels."""
+    max_side: int = 252
+    """Real photos are shrunk to this long side, pixels."""
+    data: Path = field(default_factory=lambda: Path(os.environ.get("DIORAMA_DATA", ROOT.parent / "shared" / "data")))
+    """Folder of the captures."""
+    work: Path = ROOT / "out" / "diffusionerf"
+    """Scenes, cached rows and contact sheets."""
+    results: Path = ROOT / "benchmarks" / "results" / "diffusionerf.json"
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row to be made."""
+
+    case: Case
+    views: int
+    variant: str
+    equal: Equal
+    seed: int
+
+    @property
+    def title(self) -> str:
+        """The row's name, fit for a file."""
+        return f"{self.case.name}_{self.views}_{self.variant}_{self.equal}_{self.seed}"
+
+
+def main(options: Options) -> int:
+    """Run what is missing, print rows and paired differences."""
+    prior, note = trained_prior(options)
+    if note is not None:
+        print(note, flush=True)
+    rows = []
+    for row in run(options, prior):
+        rows.append(row)
+        values = ", ".join(f"{c} {format_value(c, row['mean'].get(c))}" for c in ("psnr", "depth_abs_rel"))
+        print(f"{' '.join(str(row[k]) for k in IDENTITY)}: {values}, {row['seconds']} s", flush=True)
+        save_rows(options.results, rows, IDENTITY, "python -m benchmarks.diffusionerf")
+    print("\n" + table(rows))
+    print("\npaired differences to `few` (mean +- standard error, number of pairs)\n" + paired_table(rows))
+    print(f"\ncontact sheets: {options.work}/*.png")
+    if note is not None:
+        print(note)
+    return 0
+
+
+def trained_prior(options: Options) -> tuple[Prior | None, str | None]:
+    """The trained prior, or None and a line that says why its rows are missing."""
+    if options.prior is None and SHIPPED_PRIOR not in shipped():
+        return None, (
+            f"no rows of the trained prior: this version comes without its weights ({SHIPPED_PRIOR}). "
+            "Name the folder of a trained one with --prior."
+        )
+    return open_prior(options.prior), None
+
+
+def run(options: Options, prior: Prior | None) -> Iterator[Row]:
+    """The rows, one fit after the other, those of earlier runs from the cache."""
+    code = code_digest((*CODE, "diffusion", "nets"))
+    known = CASES[options.split]
+    wrong = [name for name in options.scenes if name not in {case.name for case in known}]
+    wrong += [name for name in options.variants if name not in (*MAIN, *REST)]
+    if wrong:
+        raise InputError(
+            f"unknown: {wrong}. Scenes of split {options.split} are {[case.name for case in known]}, "
+            f"variants {[*MAIN, *REST]}."
+        )
+    for case in known:
+        if options.scenes and case.name not in options.scenes:
+            continue
+        views = open_case(case, options)
+        due = [job for job in jobs(case, options) if prior is not None or not job.variant.startswith("prior")]
+        for job in due:
+            yield row_of(job, views, prior, code, options)
+        strips = [options.work / "strips" / f"{job.title}.png" for job in due if job.seed == options.seeds[0]]
+        stack_strips(options.work / f"{case.name}.png", strips)
+
+
+def open_case(case: Case, options: Options) -> Views:
+    """The photographs of a case, with depth truth and object masks where there are any."""
+    if isinstance(case.place, str):
+        return open_views(options.data / case.place, max_side=options.max_side)
+    return room(*case.place, *options.room_size)
+
+
+def jobs(case: Case, options: Options) -> Iterator[Job]:
+    """What is to be fitted in a case."""
+    for equal in options.equal:
+        for count in case.views:
+            for variant in options.variants:
+                if variant in REST and not (case.ablate and count == case.views[0]):
+                    continue
+                if variant == "tv" and count in case.without_total_variation:
+                    continue
+                for seed in options.seeds if variant in MAIN else options.seeds[:1]:
+                    yield Job(case, count, variant, equal, seed)
+
+
+def preset_of(variant: str, shape: CaptureShape) -> FitPreset:
+    """The fit of a variant; a prior, if it has one, comes on top."""
+    whole = few(shape, masked=False)
+    guided, patches = whole.fit.prior, whole.fit.prior.patches
+    match variant:
+        case "photo-only":
+            for part in FEW_PARTS:
+                whole = without(whole, part)
+            return whole
+        case "paper-terms":
+            return with_paper_terms(whole, shape)
+        case "tv-4x" | "prior-4x":
+            share = guided.gradient_share
+            assert share is not None, "preset `few` sets the loudness of its prior by measuring"
+            return replace(whole, fit=replace(whole.fit, prior=replace(guided, gradient_share=LOUDER * share)))
+        case "prior-no-photos":
+            guided = replace(guided, patches=replace(patches, photo_share=0.0))
+            return replace(whole, fit=replace(whole.fit, prior=guided))
+        case _:
+            return whole
+
+
+def with_paper_terms(base: FitPreset, shape: CaptureShape) -> FitPreset:
+    """The published geometric terms in place of our own, on the same field and for as many steps; no stereo.
+
+    Their schedules are stretched from the published run to this one. Space is contracted here and its last interval
+    opaque, so that every ray must hit by construction; the proposal keeps its own loss.
+    """
+
+    def stretched(ramp: Ramp) -> Ramp:
+        if ramp.unit == "run":
+            return ramp
+        return Ramp(ramp.first, ramp.last, ramp.start / PAPER_STEPS, ramp.end / PAPER_STEPS)
+
+    published = paper(shape).fit.losses
+    losses = replace(
+        published, interlevel=laptop(shape).fit.losses.interlevel, frustum=stretched(published.frustum),
+        distortion=stretched(published.distortion),
+    )  # fmt: skip
+    return replace(base, stereo=False, fit=replace(base.fit, losses=losses))
+
+
+def row_of(job: Job, views: Views, prior: Prior | None, code: str, options: Options) -> Row:
+    """One fit and its figures, from the cache if it was made before."""
+    split = make_split(views, job.case.split, job.views)
+    train = views[views.index_of(split.train)]
+    assert train.cameras is not None
+    preset = preset_of(job.variant, capture_shape(train.cameras))
+    chosen = prior_of(job.variant, prior)
+    length: dict[str, Any] = {"steps": options.steps} if job.equal == "steps" else {"budget": options.seconds}
+    decides = {
+        "scene": job.case.name, "variant": job.variant, "seed": job.seed, "preset": to_json(preset),
+        "split": split.digest, "photos": input_hashes(views), "code": code, "device": options.device,
+        "prior": None if chosen is None else [chosen.kind, chosen.checksum], **length,
+    }  # fmt: skip
+    key = row_key(decides)
+    stored = options.work / "rows" / f"{job.title}_{key}.json"
+    if stored.is_file():
+        return json.loads(stored.read_text())
+    place = options.work / "scenes" / f"{job.title}_{key}"
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if (place / "scene.json").is_file():
+        scene: Scene = load_scene(place)
+    else:
+        blind = replace(views, depth=None, object=None)  # what is measured against is not learned from
+        scene = reconstruct(
+            blind, method="baseline" if chosen is None else "diffusionerf", prior=chosen, preset=preset, seed=job.seed,
+            split=job.case.split, count=job.views, output=place, device=options.device, **length,
+        )  # fmt: skip
+    row = {
+        "scene": job.case.name, "group": job.case.group, "views": job.views, "variant": job.variant,
+        "equal": job.equal, "seed": job.seed, "split": split.digest, "code": code,
+        "steps": scene.provenance["steps"], "seconds": scene.provenance["seconds"],
+        "shape": scene.provenance.get("shape"), "prior": scene.provenance.get("prior_used"), "machine": machine(),
+        **figures(job, place, views, split, options),
+    }  # fmt: skip
+    write_json(stored, row)
+    return row
+
+
+def prior_of(variant: str, trained: Prior | None) -> Prior | None:
+    """The prior of a variant."""
+    if variant.startswith("tv"):
+        return open_prior("tv")
+    return trained if variant.startswith("prior") else None
+
+
+def figures(job: Job, place: Path, views: Views, split: Split, options: Options) -> Row:
+    """What the held-out photos say of a scene; in procedural rooms visible and hidden pixels apart."""
+    apart: dict[str, dict[str, float | None]] = {}
+    strip: list[dict[str, bytes]] = []
+    train = views[views.index_of(split.train)]
+
+    def look(held: HeldOut, rendering: Rendering, result: ViewResult) -> None:
+        apart[result.name] = {} if isinstance(job.case.place, str) else regions(held, rendering, train)
+        strip.append(panels(held, rendering, longest_side=200))
+
+    result = evaluate(place, views, look=look)
+    write_strip(options.work / "strips" / f"{job.title}.png", strip[:2], job.title)
+    values = {view.name: {**view.values, **apart[view.name]} for view in result.views}
+    columns = dict.fromkeys(column for view in values.values() for column in view)
+    mean = {column: mean_measured([view.get(column) for view in values.values()]) for column in columns}
+    tests = [{"name": name, **view} for name, view in values.items()]
+    return {"resolution": result.resolution, "mean": mean, "test": tests}
+
+
+def regions(held: HeldOut, rendering: Rendering, train: Views) -> dict[str, float | None]:
+    """PSNR and depth errors over the pixels that training photos show, over those they do not, and how many those are.
+
+    Pixels without a surface (sky) belong to neither.
+    """
+    assert held.depth is not None
+    assert train.cameras is not None
+    assert train.depth is not None
+    seen = seen_from(held.camera, held.depth, train.cameras, train.depth)
+    hidden = ~seen & (held.depth > 0)
+    values: dict[str, float | None] = {"hidden_share": float(hidden.float().mean())}
+    colour = rendering.colour[0].clamp(0, 1).to(held.photo)
+    for name, part in (("visible", seen), ("hidden", hidden)):
+        number = float(metrics.psnr(colour, held.photo, part.to(held.photo))) if part.any() else None
+        values[f"psnr_{name}"] = number
+        errors = metrics.depth_errors(rendering.depth[0].to(held.depth), held.depth * part)
+        for column in ("depth_abs_rel", "depth_median_abs"):
+            values[f"{column}_{name}"] = errors.get(column)
+    return values
+
+
+def paired(rows: Sequence[Row], variant: str, column: str) -> tuple[float, float | None, int] | None:
+    """Mean of (variant - few) over same scene, views, seed and length; its standard error; the number of pairs."""
+    base = {pair_key(row): row["mean"].get(column) for row in rows if row["variant"] == "few"}
+    differences = []
+    for row in rows:
+        value, reference = row["mean"].get(column), base.get(pair_key(row))
+        if row["variant"] == variant and value is not None and reference is not None:
+            differences.append(value - reference)
+    count = len(differences)
+    if not count:
+        return None
+    mean = sum(differences) / count
+    spread = math.sqrt(sum((d - mean) ** 2 for d in differences) / (count - 1) / count) if count > 1 else None
+    return mean, spread, count
+
+
+def pair_key(row: Row) -> tuple[Any, ...]:
+    """What two rows must share to be compared."""
+    return tuple(row[k] for k in IDENTITY if k != "variant")
+
+
+def paired_table(rows: Sequence[Row]) -> str:
+    """Differences to `few`, by group of scenes, number of views and what is equal."""
+    text = []
+    groups = dict.fromkeys((row["group"], row["views"], row["equal"]) for row in rows)
+    for group, views, equal in groups:
+        some = [row for row in rows if (row["group"], row["views"], row["equal"]) == (group, views, equal)]
+        for variant in dict.fromkeys(row["variant"] for row in some if row["variant"] != "few"):
+            line = {"scenes": group, "views": str(views), "equal": equal, "variant": variant}
+            for column in COLUMNS:
+                found = paired(some, variant, column)
+                if found is not None:
+                    mean, error, count = found
+                    digits = 2 if column.startswith("psnr") else 4
+                    around = "" if error is None else f" +- {error:.{digits}f}"
+                    line[column] = f"{mean:+.{digits}f}{around} ({count})"
+            text.append(line)
+    return text_table(text)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Every row."""
+    shown = [column for column in COLUMNS if any(row["mean"].get(column) is not None for row in rows)]
+    text = [
+        {
+            **{k: str(row[k]) for k in IDENTITY}, "size": row["resolution"],
+            **{c: format_value(c, row["mean"].get(c)) for c in shown},
+            "steps": str(row["steps"]), "s": f"{row['seconds']:.0f}",
+        }
+        for row in rows
+    ]  # fmt: skip
+    return text_table(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options)))
