@@ -37,7 +37,7 @@ def record(name, value, **setting):
 
 
 def test_many_photos_in_miniature(photos):
-    value, flat = measured(photos("fox"), 80, 120)
+    value, flat = measured(photos("fox"), 80, 240)
     assert value > flat + 3.0
 
 
