@@ -127,16 +127,16 @@ def test_both_twins_draw_the_same_picture_of_every_shape():
     draft.panel((-1.0, -1.0, 1.0), (0.3, 0.0, 0.0), (0.0, 0.2, 0.2), (4.0, 4.0, 4.0))
     paint = plain((0.6, 0.5, 0.4), (0.2, 0.5, 0.7), gloss=0.5, mirror=0.1)
     world = draft.world("all", dark_sky(fill=1.0, bounce=0.3), stage(), materials=paint)
-    camera = cameras_around((20.0,), width=40, height=24, radius=4.0, elevation=35.0, field_of_view=60.0)
-    fast, slow = render_world(world, camera), render_world_torch(world.to(torch.float64), camera)
+    config = RenderConfig(samples=2, lit=1)
+    camera = cameras_around((20.0,), width=36, height=20, radius=4.0, elevation=35.0, field_of_view=60.0)
+    fast, slow = render_world(world, camera, config), render_world_torch(world.to(torch.float64), camera, config)
     assert len(fast.instance.unique()) == len(SAMPLES) + 1
     assert (fast.instance == slow.instance).float().mean() > 0.99
     met = torch.isfinite(fast.depth) & torch.isfinite(slow.depth)
     assert ((fast.depth - slow.depth)[met].abs() < 1e-4).float().mean() > 0.99
-    for other, share in ((slow, 0.02), (render_world_torch(world, camera), 0.04)):
-        apart = (fast.colour - other.colour).abs().amax(1)
-        assert apart.median() < 1e-5
-        assert (apart > 5e-3).float().mean() < share
+    apart = (fast.colour - slow.colour).abs().amax(1)
+    assert apart.median() < 1e-5
+    assert (apart > 5e-3).float().mean() < 0.02
 
 
 def test_two_photographs_show_the_same_colour_of_a_matt_point():

@@ -56,6 +56,10 @@ REFINEMENTS = 10
 """Steps of false position once the surface is between two points."""
 LEAST_STEP = (0.004, 0.001)
 """Least step of a march: relative to the smallest side, and to the distance from the ray's origin."""
+NUDGE = 1e-5
+"""How far within its box a march begins, relative to the longest side: on the box itself, rounding would decide."""
+BOLDNESS = 3.0
+"""How many times milder than its steepest slope the ground is taken to be."""
 PROBE = 0.002
 """Half width of the differences that give a normal, relative to the smallest side."""
 TINY = 1e-12
@@ -258,10 +262,12 @@ def _march(
         return signed_distance(shape, o[which] + t[:, None] * d[which], size[which], params[which], heights)
 
     alive = (end > 0).nonzero()[:, 0]
-    t = start[alive].clamp(min=0)
+    t = start[alive].clamp(min=0) + NUDGE * size[alive].amax(-1)
     value = field(alive, t)
     at_door = (value <= 0) & (start[alive] > 0)
-    result[alive[at_door]] = t[at_door]
+    result[alive[at_door]] = start[alive[at_door]]
+    pace = approach(shape, d, params)
+    value = torch.where(pace[alive] > 0, value, -1.0)
     low, high, above, below = (torch.full_like(start, math.inf) for _ in range(4))
     going = value > 0
     for _ in range(MARCH_STEPS // STRIDE):
@@ -270,7 +276,7 @@ def _march(
             break
         going, far, found = torch.ones_like(alive, dtype=torch.bool), high[alive], below[alive]
         for _ in range(STRIDE):
-            ahead = torch.minimum(t + torch.maximum(value, slack[alive] + LEAST_STEP[1] * t), end[alive])
+            ahead = torch.minimum(t + torch.maximum(value / pace[alive], slack[alive] + LEAST_STEP[1] * t), end[alive])
             there = field(alive, ahead)
             crossed = going & (there <= 0)
             far, found = torch.where(crossed, ahead, far), torch.where(crossed, there, found)
@@ -283,6 +289,19 @@ def _march(
     met = torch.isfinite(high).nonzero()[:, 0]
     result[met] = _close_in(lambda x: field(met, x), low[met], high[met], above[met], below[met])
     return result
+
+
+def approach(shape: int, d: Float[Tensor, "n 3"], params: Float[Tensor, "n 16"]) -> Float[Tensor, "n"]:
+    """How fast a ray nears a marched shape, as a share of its way; 0 and below: never.
+
+    A ray that climbs more steeply than any slope leaves the ground for good; others are taken to meet slopes milder
+    than the steepest (a step too far is noticed, except across the very edge of a crest).
+    """
+    if shape != HEIGHTS:
+        return torch.ones_like(d[:, 0])
+    steep = params[:, 1]
+    aside, down = steep * torch.hypot(d[:, 0], d[:, 1]), -d[:, 2]
+    return torch.maximum(aside / BOLDNESS + down, (aside + down) / BOLDNESS) / torch.sqrt(1 + steep * steep)
 
 
 def _close_in(field: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, above: Tensor, below: Tensor) -> Tensor:

@@ -7,7 +7,18 @@ parameters of its shape at SHAPE. Points and unit directions are in its own fram
 import math
 
 from diorama.kernels.jit import numba_kernel
-from diorama.worlds.shapes import FIRST_MARCHED, KNOTS, LEAST_STEP, MARCH_STEPS, PROBE, REFINEMENTS, TINY
+from diorama.worlds.shapes import (
+    BOLDNESS,
+    FIRST_MARCHED,
+    HEIGHTS,
+    KNOTS,
+    LEAST_STEP,
+    MARCH_STEPS,
+    NUDGE,
+    PROBE,
+    REFINEMENTS,
+    TINY,
+)
 
 KIND, CENTRE, ROTATION, SIZE, SHAPE, MATERIAL, INSTANCE, GLOW = 0, 1, 4, 13, 16, 32, 33, 34
 """Where the columns of a solid start: number of its shape, centre, own axes to world axes by rows, ..."""
@@ -225,12 +236,19 @@ def _gable_normal(x, y, z, a, b, c):
 @numba_kernel
 def _march(shape, s, ox, oy, oz, dx, dy, dz, solids, heights, start, end):
     slack = LEAST_SHARE * min(solids[s, SIZE], min(solids[s, SIZE + 1], solids[s, SIZE + 2]))
-    t = max(start, 0.0)
+    t = max(start, 0.0) + NUDGE * max(solids[s, SIZE], max(solids[s, SIZE + 1], solids[s, SIZE + 2]))
     value = signed_distance_at(shape, s, ox + t * dx, oy + t * dy, oz + t * dz, solids, heights)
     if value <= 0.0:
-        return t if start > 0.0 else FAR
+        return start if start > 0.0 else FAR
+    pace = 1.0
+    if shape == HEIGHTS:
+        steep = solids[s, SHAPE + 1]
+        aside = steep * math.sqrt(dx * dx + dy * dy)
+        pace = max(aside / BOLDNESS - dz, (aside - dz) / BOLDNESS) / math.sqrt(1.0 + steep * steep)
+        if pace <= 0.0:
+            return FAR
     for _ in range(MARCH_STEPS):
-        ahead = min(t + max(value, slack + LEAST_RATE * t), end)
+        ahead = min(t + max(value / pace, slack + LEAST_RATE * t), end)
         found = signed_distance_at(shape, s, ox + ahead * dx, oy + ahead * dy, oz + ahead * dz, solids, heights)
         if found <= 0.0:
             low, high, above, below, side = t, ahead, value, found, 0
