@@ -20,8 +20,9 @@ class OptimConfig:
     table_eps: float = 1e-15
     """Entries that few rays touch still move at full speed [code]."""
     betas: tuple[float, float] = (0.9, 0.99)
-    pose_rate: float = 1e-4
-    """Radians, and shares of the median depth."""
+    pose_rate: float = 2e-6
+    """Radians, and shares of the median depth. Adam moves a pose by about this much every step however small its
+    gradient, so a larger rate shakes poses that were right: 1e-4 cost 0.8 dB on exact ones."""
     gain_rate: float = 1e-3
 
 
