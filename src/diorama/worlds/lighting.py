@@ -1,4 +1,4 @@
-"""How surfaces are lit: the readable reference, for any device. `trace_numba` holds the scalar twin.
+"""How surfaces are lit: the readable reference, for any device. `lighting_numba` holds the scalar twin.
 
 Every sample of a pixel asks one point of each sun, one point of one lamp or panel, and one direction of the hemisphere.
 Which ones is fixed by the pixel's place in a 4 x 4 pattern and the sample's number: no random numbers, no noise that
