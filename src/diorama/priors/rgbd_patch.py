@@ -19,18 +19,13 @@ from diorama.diffusion.objective import (
     denoising_loss,
     draw_times,
 )
-from diorama.nets.config import UNetConfig
+from diorama.nets.config import UNetConfig, diffusionerf_paper, patch_prior_small
 from diorama.nets.unet import UNet
 from diorama.priors.levels import STEPS, noise_level
 from diorama.priors.prior import PatchEncoding, Prior
 
-PAPER = UNetConfig()
-"""The published network: 36.25 million parameters [code]."""
-
-SMALL = UNetConfig(
-    width=32, multipliers=(1, 2, 4, 6), attention=("none", "none", "full", "full"), middle_attention="full", patch=2
-)
-"""The network that is shipped: half the side before the stem, attention at 6 pixels and below alone."""
+PAPER, SMALL = diffusionerf_paper(), patch_prior_small()
+"""The published network, 36.25 million parameters [code]; and the one that is to be shipped."""
 
 
 class RgbdPatchPrior(Prior):
