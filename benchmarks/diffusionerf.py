@@ -24,7 +24,6 @@ from benchmarks.machine import machine
 from benchmarks.rooms import room, seen_from
 from benchmarks.rows import CODE, Row, code_digest, row_key, save_rows, stack_strips, write_strip
 from diorama.cameras.poses import CaptureShape, capture_shape
-from diorama.data.files import write_json
 from diorama.data.open import open_views
 from diorama.data.splits import Split, make_split
 from diorama.data.views import Views
@@ -33,6 +32,7 @@ from diorama.eval import metrics
 from diorama.eval.measure import HeldOut, ViewResult, mean_measured
 from diorama.eval.report import panels
 from diorama.eval.tables import format_value, text_table
+from diorama.files import write_json
 from diorama.nets.pretrained import shipped
 from diorama.pipelines.evaluate import evaluate
 from diorama.pipelines.presets import FEW_PARTS, FitPreset, few, laptop, paper, without

@@ -22,7 +22,6 @@ import tyro
 from benchmarks.machine import machine
 from benchmarks.rows import code_digest, row_key, save_rows, stack_strips, write_strip
 from diorama.cameras.poses import capture_shape
-from diorama.data.files import write_json
 from diorama.data.open import open_views
 from diorama.data.splits import make_split
 from diorama.data.views import Views
@@ -30,6 +29,7 @@ from diorama.errors import InputError
 from diorama.eval.measure import HeldOut, ViewResult
 from diorama.eval.report import panels
 from diorama.eval.tables import format_value, short_digest, text_table
+from diorama.files import write_json
 from diorama.pipelines.evaluate import evaluate
 from diorama.pipelines.presets import FEW_PARTS, SPARE_PARTS, FitPreset, extended, few, laptop, without
 from diorama.pipelines.reconstruct import reconstruct

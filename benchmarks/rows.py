@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import diorama
-from diorama.data.files import write_json
+from diorama.files import write_json
 
 CODE = ("cameras", "data", "fields", "kernels", "priors", "rendering", "systems", "training", "eval", "pipelines")
 """Rooms whose sources decide the figures of a fit."""

@@ -5,10 +5,10 @@ import json
 
 import torch
 
-from diorama.data.files import write_json
 from diorama.eval.measure import Columns, SceneResult, ViewResult, held_out, measured_views
 from diorama.eval.report import disparity, encode_jpeg, html_page, panels, shrink, to_json
 from diorama.eval.tables import LEGEND, format_value, legend, scene_table, text_table
+from diorama.files import write_json
 from tests.oracles import exact_rendering, exact_views, ring_cameras
 
 RESULT = SceneResult(

@@ -12,9 +12,7 @@ most 7.5 million parameters a file (16 MB).
 import errno
 import json
 import os
-import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from diorama.errors import InputError, OutputError
+from diorama.files import whole_folder
 
 FORMAT = 1
 """Version of the folder; a newer one is refused."""
@@ -89,10 +88,10 @@ def save_pretrained(
     files = {"model": tensors, **(more or {})}
     stored = {name: _stored(values, f"{name}.safetensors", half=half) for name, values in files.items()}
     config = json.dumps({"format": FORMAT, "kind": kind, "settings": dict(settings)}, indent=2, allow_nan=False)
-    with _whole_folder(target) as partial:
+    with whole_folder(target, force=True) as partial:
         (partial / "config.json").write_text(config + "\n", encoding="utf-8")
         for name, values in stored.items():
-            save_file(values, partial / f"{name}.safetensors", metadata={"format": "pt"})
+            _save(values, partial / f"{name}.safetensors")
             (partial / f"{name}.safetensors").chmod((partial / "config.json").stat().st_mode)  # not the owner's alone
         (partial / "README.md").write_text(_card(kind, stored, card, licence), encoding="utf-8")
     return target
@@ -277,30 +276,13 @@ def _check_place(target: Path, *, force: bool) -> None:
         raise OutputError(f"{target} is not a folder of weights, and only those are replaced. Choose another name.")
 
 
-@contextmanager
-def _whole_folder(target: Path) -> Iterator[Path]:
-    # filled beside its place, then renamed; what was there is moved aside first and deleted last
-    partial, old = (target.with_name(f".{target.name}.{word}") for word in ("partial", "replaced"))
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; what its library says of the disk becomes an OSError, which `whole_folder` words."""
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        if target.is_dir():
-            shutil.rmtree(old, ignore_errors=True)
-            target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if old.exists() and not target.exists():
-            old.rename(target)
-        if isinstance(error, OSError | SafetensorError):
-            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-            reason = "the disk is full" if full or os.strerror(errno.ENOSPC) in str(error) else str(error)
-            raise OutputError(
-                f"{target} could not be written: {reason}. Free some space or choose another place."
-            ) from error
-        raise
+        save_file(dict(tensors), path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        full = os.strerror(errno.ENOSPC) in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
 
 def _some(names: Collection[str]) -> str:

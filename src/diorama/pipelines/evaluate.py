@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diorama.cameras.pinhole import join_cameras
-from diorama.data.files import write_json, write_text
 from diorama.data.scale import scene_scale
 from diorama.data.splits import Split
 from diorama.data.views import Views
@@ -29,6 +28,7 @@ from diorama.eval.metrics import mean_colour
 from diorama.eval.perceptual import Lpips
 from diorama.eval.report import html_page, panels, to_json
 from diorama.eval.tables import scene_table
+from diorama.files import write_json, write_text
 from diorama.pipelines.presets import PresetName
 from diorama.pipelines.reconstruct import Method, quiet
 from diorama.pipelines.workspace import input_hashes

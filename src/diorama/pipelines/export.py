@@ -13,13 +13,13 @@ from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import mean_up
-from diorama.data.files import check_free, whole_file
 from diorama.errors import InputError
 from diorama.export.glb import y_up_matrix
 from diorama.export.mesh import Mesh, MeshConfig, extract_mesh, write_mesh
 from diorama.export.paint import paint_mesh, region_of_interest
 from diorama.export.ply import write_ply
 from diorama.export.points import PointCloud, PointConfig, join, surface_points
+from diorama.files import check_free, whole_file
 from diorama.pipelines.reconstruct import quiet
 from diorama.pipelines.render import Tick, one_by_one, progress, render_frames
 from diorama.pipelines.showing import Shown, frame_words, image_size, open_scene

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diorama.cameras.patches import PatchWindow
-from diorama.data.files import write_json
 from diorama.data.images import write_png
 from diorama.data.rgbd_patches import RgbdFrames, RgbdPatches, open_rgbd
 from diorama.diffusion.grids import even_times
@@ -21,6 +20,7 @@ from diorama.diffusion.parameterize import as_denoiser
 from diorama.diffusion.samplers import ddim, noise_from_seeds, pure_noise
 from diorama.errors import InputError
 from diorama.eval.patch_prior import LEVELS, DenoisingGain, denoising_gain
+from diorama.files import write_json
 from diorama.nets.config import UNetConfig
 from diorama.priors.levels import STEPS, noise_level
 from diorama.priors.prior import PatchEncoding, Prior

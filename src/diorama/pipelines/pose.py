@@ -8,13 +8,13 @@ import tyro
 
 from diorama.cameras.pinhole import Cameras, join_cameras
 from diorama.data.colmap import write_colmap_text
-from diorama.data.files import check_free, whole_folder
 from diorama.data.images import write_png
 from diorama.data.open import open_views
 from diorama.data.structure_from_motion import PoseOptions, PoseReport, Progress, find_poses, require_pycolmap
 from diorama.data.transforms import write_transforms
 from diorama.data.views import Views
 from diorama.errors import InputError
+from diorama.files import check_free, whole_folder
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from diorama.data import co3d, dtu
-from diorama.data.files import write_json, write_text
 from diorama.data.images import image_size, list_images
 from diorama.data.splits import make_split
 from diorama.data.views import Views
@@ -16,6 +15,7 @@ from diorama.eval.measure import mean_measured
 from diorama.eval.perceptual import Lpips
 from diorama.eval.protocols import Protocol, at_protocol_size, departures
 from diorama.eval.tables import format_value, html_table, short_digest, text_table
+from diorama.files import write_json, write_text
 from diorama.pipelines.evaluate import METRICS, evaluate
 from diorama.pipelines.presets import PresetName
 from diorama.pipelines.reconstruct import Method, Progress, reconstruct

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
-from diorama.data.files import check_free, whole_file, whole_folder
 from diorama.errors import InputError
+from diorama.files import check_free, whole_file, whole_folder
 from diorama.pipelines.reconstruct import quiet
 from diorama.pipelines.showing import PathName, Shown, camera_path, frame_words, image_size, open_scene
 from diorama.types import RenderFn, Rendering

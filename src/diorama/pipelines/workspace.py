@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
-from diorama.data.files import write_json
 from diorama.data.scale import SceneScale
 from diorama.data.tensors import load_tensors, save_tensors
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
+from diorama.files import write_json
 from diorama.pipelines.fit import Geometry
 from diorama.scenes.storage import camera_tensors, check_scene_place
 from diorama.systems.diffusionerf import DiffusioNeRF

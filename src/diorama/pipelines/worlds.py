@@ -10,10 +10,10 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
-from diorama.data.files import check_free, whole_file
 from diorama.data.images import write_png
 from diorama.data.views import Views
 from diorama.errors import InputError
+from diorama.files import check_free, whole_file
 from diorama.rendering.false_colour import colour_depth
 from diorama.worlds.dataset import ViewGroup, Worlds, WorldsConfig
 from diorama.worlds.layouts import Kind

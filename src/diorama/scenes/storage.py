@@ -9,13 +9,13 @@ from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import Similarity
-from diorama.data.files import check_free, whole_folder
 from diorama.data.images import write_png
 from diorama.data.tensors import load_tensors, save_tensors
 from diorama.data.transforms import write_transforms
 from diorama.data.views import Frame
 from diorama.errors import InputError, OutputError
 from diorama.fields.hashgrid import HashField, HashFieldConfig
+from diorama.files import check_free, whole_folder
 from diorama.rendering.render import SamplingConfig
 from diorama.scenes.config import from_json, to_json
 from diorama.scenes.scene import Scene

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diorama.data.files import write_text
 from diorama.errors import MissingExtraError
+from diorama.files import write_text
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from diorama.data.files import write_json
 from diorama.data.tensors import load_tensors, save_tensors
 from diorama.errors import InputError
+from diorama.files import write_json
 from diorama.training.checkpoint import pack, pack_average, unpack, unpack_average
 from diorama.training.schedule import Horizon, ScheduleConfig, horizon_of_budget, horizon_of_steps
 from diorama.training.watch import Watch

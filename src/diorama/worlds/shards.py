@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diorama.data.files import clear_errors, whole_file, write_json
 from diorama.errors import InputError, OutputError
+from diorama.files import clear_errors, whole_file, write_json
 
 RECIPE = "recipe.json"
 NEAREST, FARTHEST = 0.01, 5000.0

@@ -104,6 +104,7 @@ def clear_errors(path: Path) -> Iterator[None]:
             errno.EACCES: "there is no permission to write there. Give an -o in a folder of yours.",
             errno.EPERM: "there is no permission to write there. Give an -o in a folder of yours.",
             errno.EROFS: "the file system is read-only. Give an -o elsewhere.",
+            errno.EIO: "the disk reports a fault. Give an -o on another disk.",
             errno.ENAMETOOLONG: "the name is too long for this file system. Give a shorter -o.",
             errno.ENOTDIR: "a part of that path is a file, not a folder. Give another -o.",
             errno.EEXIST: "a part of that path is a file, not a folder. Give another -o.",

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from diorama.data.files import partial_path, whole_file, whole_folder, write_json, write_text
 from diorama.errors import OutputError
+from diorama.files import partial_path, whole_file, whole_folder, write_json, write_text
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
