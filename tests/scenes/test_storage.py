@@ -10,8 +10,10 @@ from diorama.errors import InputError, OutputError
 from diorama.fields.hashgrid import GridConfig, HashField, HashFieldConfig
 from diorama.rendering.render import SamplingConfig
 from diorama.scenes.config import from_json, to_json
+from diorama.scenes.field import SceneField
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import load_scene, save_scene
+from tests.oracles import exact_rendering, ring_cameras, sphere_field
 
 FIELD = HashFieldConfig(
     grid=GridConfig(levels=3, log2_table_size=8, base_resolution=4, finest_resolution=16),
@@ -126,6 +128,59 @@ def test_a_newer_version_is_refused_with_advice(scene, tmp_path):
     (folder / "scene.json").write_text(json.dumps(card | {"format": 99}))
     with pytest.raises(InputError, match=r"format 99.*pip install -U"):
         load_scene(folder)
+
+
+def test_scenes_say_what_kind_of_field_they_hold_and_those_that_do_not_hold_a_hash_grid(scene, tmp_path):
+    folder = save_scene(scene, tmp_path / "scene")
+    card = json.loads((folder / "scene.json").read_text())
+    assert card.pop("field_kind") == "hash-grid"
+    (folder / "scene.json").write_text(json.dumps(card))
+    assert torch.equal(load_scene(folder).render(cameras(1)).colour, scene.render(cameras(1)).colour)
+    (folder / "scene.json").write_text(json.dumps(card | {"field_kind": "fog bank"}))
+    with pytest.raises(InputError, match=r"'fog bank'.*pip install -U"):
+        load_scene(folder)
+
+
+class Ball(torch.nn.Module):
+    """The closed-form ball on a plane, as a field of another kind."""
+
+    kind, config, proposal, bytes_per_sample = "ball", FIELD, None, 64
+    device = torch.device("cpu")
+
+    def geometry(self, positions):
+        density, colour = sphere_field(positions, positions)
+        return density, colour
+
+    def harmonics(self, directions):
+        return directions[..., :0]
+
+    def colour(self, geometry, harmonics):
+        return geometry
+
+    def density(self, positions):
+        return self.geometry(positions)[0]
+
+    def forward(self, positions, directions):
+        return self.geometry(positions)
+
+
+def test_a_scene_draws_any_field(scene):
+    """A ball and a plane that know nothing of hash grids look as they do in closed form."""
+    from dataclasses import replace
+
+    assert isinstance(Ball(), SceneField)
+    view = ring_cameras(2)
+    identity = Similarity(1.0, torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
+    sampling = SamplingConfig(coarse=256, fine=64, near=0.5, far=20.0, spacing="linear", last_opaque=False)
+    shown = replace(scene, field=Ball(), similarity=identity, sampling=sampling, cameras=view, held_out=None)
+    seen, exact = shown.render(view), exact_rendering(view)
+    solid = (exact.depth > 0) & (exact.depth < 15)
+    assert solid.float().mean() > 0.7
+    assert ((seen.depth - exact.depth).abs() < 0.05 * exact.depth)[solid].float().mean() > 0.95
+    assert ((seen.colour - exact.colour).abs().amax(1) < 0.1)[solid].float().mean() > 0.9
+    assert shown.density(torch.tensor([[0.0, 0.0, 0.5]])) > 100
+    small, large = shown.chunk(1 << 20), shown.chunk(1 << 30)
+    assert 64 <= small < large
 
 
 @pytest.mark.parametrize("damage", ["no card", "not json", "missing key", "cut weights", "wrong type", "unknown key"])

@@ -6,7 +6,7 @@ Source: Instant-NGP (arXiv 2201.05989) for the grid; DiffusioNeRF (2302.12231) f
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -106,6 +106,8 @@ class DensityGrid(nn.Module):
 class HashField(nn.Module):
     """Density and colour of points; a `FieldFn`. Positions in metres of the normalised frame, directions unit."""
 
+    kind: ClassVar[str] = "hash-grid"
+    """The word for it in stored scenes."""
     level_weights: Tensor | None
     """Coarse to fine: how far each level is open, (levels,) in [0, 1]; None when all are."""
 
@@ -126,6 +128,17 @@ class HashField(nn.Module):
             )
         self.level_weights = None
         self.open_degree = config.sh_degree
+
+    @property
+    def device(self) -> torch.device:
+        """Where its numbers lie."""
+        return self.table.device
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """About how much memory one coloured sample takes: encoding, hidden layers of both heads, odds and ends."""
+        config = self.config
+        return 4 * (config.grid.levels * config.grid.features + 2 * config.hidden + 3 * config.colour_hidden + 64)
 
     def geometry(
         self, positions: Float[Tensor, "*batch xyz=3"]

@@ -13,13 +13,16 @@ from diorama.cameras.pinhole import Cameras, pixel_grid
 from diorama.cameras.poses import Similarity
 from diorama.cameras.rays import Rays, camera_rays
 from diorama.data.views import Frame
-from diorama.fields.hashgrid import HashField
 from diorama.rendering.render import Background, SamplingConfig, background_colour, render_rays
 from diorama.rendering.sampling import ray_limits
+from diorama.scenes.field import SceneField
 from diorama.types import Rendering
 
 DEFAULT_MEMORY = 2 << 30
 """Bytes a render may take for its samples when nothing else is said."""
+
+WEIGHED_BYTES = 256
+"""About how much memory a sample takes that a proposal only weighs."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Scene:
     versions, split, input hashes: JSON-ready.
     """
 
-    field: HashField
+    field: SceneField
     sampling: SamplingConfig
     background: Background
     sphere: float | None
@@ -67,12 +70,11 @@ class Scene:
         normal = self.similarity.apply_cameras(cameras)
         sizes = [(int(w), int(h)) for w, h in cameras.size.tolist()]
         width, height = max(w for w, _ in sizes), max(h for _, h in sizes)
-        device = self.field.table.device
         colour = torch.zeros(len(sizes), 3, height, width)
         depth, opacity = torch.zeros(len(sizes), height, width), torch.zeros(len(sizes), height, width)
         total, done = sum(w * h for w, h in sizes), 0
         for index, (w, h) in enumerate(sizes):
-            rays = camera_rays(normal[index], pixel_grid(w, h).reshape(-1, 2).to(normal.focal)).to(device)
+            rays = camera_rays(normal[index], pixel_grid(w, h).reshape(-1, 2).to(normal.focal)).to(self.field.device)
             parts = []
             for start in range(0, w * h, self.chunk(max_memory)):
                 parts.append(self.render_normalised(rays[start : start + self.chunk(max_memory)]))
@@ -95,26 +97,29 @@ class Scene:
 
     def chunk(self, max_memory: int) -> int:
         """Rays at a time: few enough for the memory and for the processor's caches."""
-        config, sampling = self.field.config, self.sampling
-        wide = config.grid.levels * config.grid.features + 2 * config.hidden + 3 * config.colour_hidden + 64
-        per_ray = 4 * (sampling.coarse * 64 + (sampling.fine + sampling.coarse * sampling.union) * wide)
-        largest = 2048 if self.field.table.device.type == "cpu" else 1 << 17
-        return max(64, min(largest, int(max_memory) // per_ray))
+        field, sampling = self.field, self.sampling
+        weighed = field.bytes_per_sample if field.proposal is None else WEIGHED_BYTES
+        coloured = sampling.fine + sampling.coarse * sampling.union
+        largest = 2048 if field.device.type == "cpu" else 1 << 17
+        return max(64, min(largest, int(max_memory) // (sampling.coarse * weighed + coloured * field.bytes_per_sample)))
 
     @torch.no_grad()
     def density(self, points: Float[Tensor, "*n xyz=3"]) -> Float[Tensor, "*n"]:
         """Density per user unit at points of the user's frame."""
-        normal = self.similarity.apply_points(points).to(self.field.table)
-        return self.field.density(normal).cpu() * self.similarity.scale
+        return self.field.density(self._normalised(points)).cpu() * self.similarity.scale
 
     @torch.no_grad()
     def colour(
         self, points: Float[Tensor, "*n xyz=3"], directions: Float[Tensor, "*n xyz=3"]
     ) -> Float[Tensor, "*n rgb=3"]:
         """Colour in [0, 1] at points seen along unit directions, both in the user's frame."""
-        rotation = self.similarity.rotation.to(self.field.table)
-        turned = directions.to(self.field.table) @ rotation.T
-        return self.field(self.similarity.apply_points(points).to(self.field.table), turned)[1].cpu()
+        rotation = self.similarity.rotation.to(self.field.device, torch.float32)
+        turned = directions.to(self.field.device, torch.float32) @ rotation.T
+        return self.field(self._normalised(points), turned)[1].cpu()
+
+    def _normalised(self, points: Float[Tensor, "*n xyz=3"]) -> Float[Tensor, "*n xyz=3"]:
+        """Points of the user's frame as the field takes them."""
+        return self.similarity.apply_points(points).to(self.field.device, torch.float32)
 
     def bounds(self) -> Float[Tensor, "two xyz=3"]:
         """Lowest and highest corner of a box in the user's frame that holds what the context photos saw.

@@ -1,11 +1,12 @@
 """Scenes on disk: a folder that is whole or absent, and whose files execute nothing when they are read."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import Similarity
@@ -18,6 +19,7 @@ from diorama.fields.hashgrid import HashField, HashFieldConfig
 from diorama.files import check_free, whole_folder
 from diorama.rendering.render import SamplingConfig
 from diorama.scenes.config import from_json, to_json
+from diorama.scenes.field import SceneField
 from diorama.scenes.scene import Scene
 
 FORMAT = 1
@@ -60,6 +62,7 @@ def _write(scene: Scene, folder: Path) -> None:
     card: dict[str, Any] = {
         "format": FORMAT,
         "kind": "field",
+        "field_kind": scene.field.kind,
         "field": to_json(scene.field.config),
         "sampling": to_json(scene.sampling),
         "background": scene.background,
@@ -93,10 +96,12 @@ def load_scene(path: Path | str, device: str | torch.device = "cpu") -> Scene:
     card = read_card(folder)
     tensors, _ = load_tensors(folder / "field.safetensors", device)
     try:
-        field = HashField(from_json(HashFieldConfig, card["field"])).to(device)
+        field = build_field(card.get("field_kind", HashField.kind), card["field"])  # once there was one kind alone
         field.load_state_dict(tensors)
+        field = field.to(device).eval()
+        assert isinstance(field, SceneField)
         return Scene(
-            field=field.eval(),
+            field=field,
             sampling=from_json(SamplingConfig, card["sampling"]),
             background=card["background"],
             sphere=card["sphere"],
@@ -112,6 +117,17 @@ def load_scene(path: Path | str, device: str | torch.device = "cpu") -> Scene:
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{folder} is a damaged scene ({error}). Reconstruct it again.") from error
+
+
+def build_field(kind: str, settings: Mapping[str, Any]) -> nn.Module:
+    """The field (a `SceneField`) of a kind, from the settings in a `scene.json`; its numbers are loaded afterwards.
+
+    Raises InputError for a kind that is not known.
+    """
+    match kind:
+        case HashField.kind:
+            return HashField(from_json(HashFieldConfig, settings))
+    raise InputError(f"this scene holds a field of the kind {kind!r}, unknown here. Upgrade: pip install -U diorama")
 
 
 def read_card(folder: Path) -> dict[str, Any]:
