@@ -3,17 +3,19 @@
     python -m benchmarks.diffusionerf                          # the test scenes, touched once per frozen config
     python -m benchmarks.diffusionerf --split development      # the scenes to tune on
     python -m benchmarks.diffusionerf --equal steps seconds    # equal steps, and equal seconds too
+    python -m benchmarks.diffusionerf --shard 1/2              # half of the fits; the other half: --shard 2/2
 
 Fits see no depth truth. Pixels of procedural rooms count as hidden where no training photo shows the surface. Rows are
-cached under `out/diffusionerf` by the hash of everything that decides them, so that a run that was stopped goes on;
-contact sheets lie beside them. Differences to `few` are paired: same scene, same photos, same seed.
+found again by the hash of everything that decides them, under `out/diffusionerf` or, where that is gone, in the file of
+results, so that a run that was stopped goes on, on another machine too; contact sheets lie in `out`. Shards share both
+folders and may run side by side. Differences to `few` are paired: same scene, same photos, same seed. The last lines
+say which goals were reached (`pairs.GOALS`); the exit code is 1 if one was not.
 """
 
 import json
-import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +23,9 @@ from typing import Any, Literal
 import tyro
 
 from benchmarks.machine import machine
-from benchmarks.rooms import room, seen_from
-from benchmarks.rows import CODE, Row, code_digest, row_key, save_rows, stack_strips, write_strip
+from benchmarks.pairs import BASELINE, IDENTITY, TRAINED, paired_table, table, verdict_text, verdicts
+from benchmarks.rooms import WORLDS_SEED, room, seen_from
+from benchmarks.rows import CODE, Row, code_digest, locked, row_key, save_rows, stack_strips, stored_rows, write_strip
 from diorama.cameras.poses import CaptureShape, capture_shape
 from diorama.data.open import open_views
 from diorama.data.splits import Split, make_split
@@ -31,13 +34,13 @@ from diorama.errors import InputError
 from diorama.eval import metrics
 from diorama.eval.measure import HeldOut, ViewResult, mean_measured
 from diorama.eval.report import panels
-from diorama.eval.tables import format_value, text_table
+from diorama.eval.tables import format_value
 from diorama.files import write_json
 from diorama.nets.pretrained import shipped
 from diorama.pipelines.evaluate import evaluate
 from diorama.pipelines.presets import FEW_PARTS, FitPreset, few, laptop, paper, without
 from diorama.pipelines.priors import SHIPPED_PRIOR, open_prior
-from diorama.pipelines.reconstruct import reconstruct
+from diorama.pipelines.reconstruct import choose_device, reconstruct
 from diorama.pipelines.workspace import input_hashes
 from diorama.priors.prior import Prior
 from diorama.priors.schedule import Ramp
@@ -48,13 +51,7 @@ from diorama.types import Rendering
 from diorama.worlds.layouts import Kind
 
 ROOT = Path(__file__).resolve().parents[1]
-COLUMNS = (
-    "psnr", "psnr_visible", "psnr_hidden", "psnr_masked", "ssim_uniform7", "ssim_uniform7_masked", "depth_abs_rel",
-    "depth_abs_rel_visible", "depth_abs_rel_hidden",
-)  # fmt: skip
-IDENTITY = ("scene", "views", "variant", "equal", "seed")
-
-MAIN = ("few", "tv", "prior")
+MAIN = (BASELINE, "tv", TRAINED)
 """Fitted with every seed."""
 REST = ("photo-only", "paper-terms", "tv-4x", "prior-4x", "prior-no-photos")
 """Fitted with the first seed, at the first number of views. tv-4x: as many weights tried for one prior as the other."""
@@ -126,6 +123,16 @@ class Options:
     """Scenes, cached rows and contact sheets."""
     results: Path = ROOT / "benchmarks" / "results" / "diffusionerf.json"
     device: str | None = None
+    shard: str = "1/1"
+    """I/N: the I-th of N parts of the fits, for N processes that share the folders (one thread each, on N cores)."""
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Which part, from 0, of how many. InputError where it is none."""
+        first, _, last = self.shard.partition("/")
+        if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+            raise InputError(f"--shard {self.shard}: I/N with I from 1 to N is needed, as in --shard 1/2.")
+        return int(first) - 1, int(last)
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,8 @@ class Job:
 
 
 def main(options: Options) -> int:
-    """Run what is missing, print rows and paired differences."""
+    """Run what is missing, print rows, paired differences and goals; 1 if a goal was not reached."""
+    part, parts = options.part
     prior, note = trained_prior(options)
     if note is not None:
         print(note, flush=True)
@@ -155,12 +163,16 @@ def main(options: Options) -> int:
         values = ", ".join(f"{c} {format_value(c, row['mean'].get(c))}" for c in ("psnr", "depth_abs_rel"))
         print(f"{' '.join(str(row[k]) for k in IDENTITY)}: {values}, {row['seconds']} s", flush=True)
         save_rows(options.results, rows, IDENTITY, "python -m benchmarks.diffusionerf")
+    if parts > 1:
+        rows = list(run(options, prior, fit=False))
+        print(f"shard {part + 1} of {parts} is done; below are all {len(rows)} rows that there are so far")
     print("\n" + table(rows))
-    print("\npaired differences to `few` (mean +- standard error, number of pairs)\n" + paired_table(rows))
+    print(f"\npaired differences to `{BASELINE}` (mean +- standard error, number of pairs)\n" + paired_table(rows))
+    print("\n" + verdict_text(rows))
     print(f"\ncontact sheets: {options.work}/*.png")
     if note is not None:
         print(note)
-    return 0
+    return 1 if any(verdict.reached is False for verdict in verdicts(rows)) else 0
 
 
 def trained_prior(options: Options) -> tuple[Prior | None, str | None]:
@@ -173,8 +185,11 @@ def trained_prior(options: Options) -> tuple[Prior | None, str | None]:
     return open_prior(options.prior), None
 
 
-def run(options: Options, prior: Prior | None) -> Iterator[Row]:
-    """The rows, one fit after the other, those of earlier runs from the cache."""
+def run(options: Options, prior: Prior | None, *, fit: bool = True) -> Iterator[Row]:
+    """The rows of this shard, one fit after the other, those of earlier runs from the cache.
+
+    fit: False makes nothing, and yields what there is of all shards.
+    """
     code = code_digest((*CODE, "diffusion", "nets"))
     known = CASES[options.split]
     wrong = [name for name in options.scenes if name not in {case.name for case in known}]
@@ -184,15 +199,24 @@ def run(options: Options, prior: Prior | None) -> Iterator[Row]:
             f"unknown: {wrong}. Scenes of split {options.split} are {[case.name for case in known]}, "
             f"variants {[*MAIN, *REST]}."
         )
+    committed = {row["key"]: row for row in stored_rows(options.results) if "key" in row}
+    part, parts = options.part
+    number = 0
     for case in known:
         if options.scenes and case.name not in options.scenes:
             continue
         views = open_case(case, options)
-        due = [job for job in jobs(case, options) if prior is not None or not job.variant.startswith("prior")]
+        due = [job for job in jobs(case, options) if prior is not None or not job.variant.startswith(TRAINED)]
         for job in due:
-            yield row_of(job, views, prior, code, options)
+            number += 1
+            if fit and (number - 1) % parts != part:
+                continue
+            row = row_of(job, views, prior, code, committed, options, fit=fit)
+            if row is not None:
+                yield row
         strips = [options.work / "strips" / f"{job.title}.png" for job in due if job.seed == options.seeds[0]]
-        stack_strips(options.work / f"{case.name}.png", strips)
+        with locked(options.work):
+            stack_strips(options.work / f"{case.name}.png", strips)
 
 
 def open_case(case: Case, options: Options) -> Views:
@@ -257,23 +281,36 @@ def with_paper_terms(base: FitPreset, shape: CaptureShape) -> FitPreset:
     return replace(base, stereo=False, fit=replace(base.fit, losses=losses))
 
 
-def row_of(job: Job, views: Views, prior: Prior | None, code: str, options: Options) -> Row:
-    """One fit and its figures, from the cache if it was made before."""
+def row_of(
+    job: Job,
+    views: Views,
+    prior: Prior | None,
+    code: str,
+    committed: Mapping[str, Row],
+    options: Options,
+    *,
+    fit: bool = True,
+) -> Row | None:
+    """One fit and its figures, from the cache if it was made before; None if it was not and `fit` is False."""
     split = make_split(views, job.case.split, job.views)
     train = views[views.index_of(split.train)]
     assert train.cameras is not None
     preset = preset_of(job.variant, capture_shape(train.cameras))
     chosen = prior_of(job.variant, prior)
     length: dict[str, Any] = {"steps": options.steps} if job.equal == "steps" else {"budget": options.seconds}
-    decides = {
-        "scene": job.case.name, "variant": job.variant, "seed": job.seed, "preset": to_json(preset),
-        "split": split.digest, "photos": input_hashes(views), "code": code, "device": options.device,
-        "prior": None if chosen is None else [chosen.kind, chosen.checksum], **length,
-    }  # fmt: skip
-    key = row_key(decides)
+    key = row_key(
+        {"scene": job.case.name, "variant": job.variant, "seed": job.seed, "preset": to_json(preset),
+         "split": split.digest, "photos": identity_of(job.case, views, options), "code": code,
+         "device": choose_device(options.device), "prior": None if chosen is None else [chosen.kind, chosen.checksum],
+         "machine": machine() if job.equal == "seconds" else None, **length}
+    )  # fmt: skip
     stored = options.work / "rows" / f"{job.title}_{key}.json"
     if stored.is_file():
-        return json.loads(stored.read_text())
+        return json.loads(stored.read_text(encoding="utf-8"))
+    if key in committed:
+        return committed[key]
+    if not fit:
+        return None
     place = options.work / "scenes" / f"{job.title}_{key}"
     stored.parent.mkdir(parents=True, exist_ok=True)
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -286,7 +323,7 @@ def row_of(job: Job, views: Views, prior: Prior | None, code: str, options: Opti
             split=job.case.split, count=job.views, output=place, device=options.device, **length,
         )  # fmt: skip
     row = {
-        "scene": job.case.name, "group": job.case.group, "views": job.views, "variant": job.variant,
+        "key": key, "scene": job.case.name, "group": job.case.group, "views": job.views, "variant": job.variant,
         "equal": job.equal, "seed": job.seed, "split": split.digest, "code": code,
         "steps": scene.provenance["steps"], "seconds": scene.provenance["seconds"],
         "shape": scene.provenance.get("shape"), "prior": scene.provenance.get("prior_used"), "machine": machine(),
@@ -294,6 +331,17 @@ def row_of(job: Job, views: Views, prior: Prior | None, code: str, options: Opti
     }  # fmt: skip
     write_json(stored, row)
     return row
+
+
+def identity_of(case: Case, views: Views, options: Options) -> Any:
+    """What stands for the photos of a case in the key of a row.
+
+    Real ones: their hashes. Procedural ones: what they are drawn by, since another processor may round a pixel another
+    way.
+    """
+    if isinstance(case.place, str):
+        return input_hashes(views)
+    return [*case.place, WORLDS_SEED, *options.room_size, code_digest(("worlds",))]
 
 
 def prior_of(variant: str, trained: Prior | None) -> Prior | None:
@@ -341,60 +389,6 @@ def regions(held: HeldOut, rendering: Rendering, train: Views) -> dict[str, floa
         for column in ("depth_abs_rel", "depth_median_abs"):
             values[f"{column}_{name}"] = errors.get(column)
     return values
-
-
-def paired(rows: Sequence[Row], variant: str, column: str) -> tuple[float, float | None, int] | None:
-    """Mean of (variant - few) over same scene, views, seed and length; its standard error; the number of pairs."""
-    base = {pair_key(row): row["mean"].get(column) for row in rows if row["variant"] == "few"}
-    differences = []
-    for row in rows:
-        value, reference = row["mean"].get(column), base.get(pair_key(row))
-        if row["variant"] == variant and value is not None and reference is not None:
-            differences.append(value - reference)
-    count = len(differences)
-    if not count:
-        return None
-    mean = sum(differences) / count
-    spread = math.sqrt(sum((d - mean) ** 2 for d in differences) / (count - 1) / count) if count > 1 else None
-    return mean, spread, count
-
-
-def pair_key(row: Row) -> tuple[Any, ...]:
-    """What two rows must share to be compared."""
-    return tuple(row[k] for k in IDENTITY if k != "variant")
-
-
-def paired_table(rows: Sequence[Row]) -> str:
-    """Differences to `few`, by group of scenes, number of views and what is equal."""
-    text = []
-    groups = dict.fromkeys((row["group"], row["views"], row["equal"]) for row in rows)
-    for group, views, equal in groups:
-        some = [row for row in rows if (row["group"], row["views"], row["equal"]) == (group, views, equal)]
-        for variant in dict.fromkeys(row["variant"] for row in some if row["variant"] != "few"):
-            line = {"scenes": group, "views": str(views), "equal": equal, "variant": variant}
-            for column in COLUMNS:
-                found = paired(some, variant, column)
-                if found is not None:
-                    mean, error, count = found
-                    digits = 2 if column.startswith("psnr") else 4
-                    around = "" if error is None else f" +- {error:.{digits}f}"
-                    line[column] = f"{mean:+.{digits}f}{around} ({count})"
-            text.append(line)
-    return text_table(text)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Every row."""
-    shown = [column for column in COLUMNS if any(row["mean"].get(column) is not None for row in rows)]
-    text = [
-        {
-            **{k: str(row[k]) for k in IDENTITY}, "size": row["resolution"],
-            **{c: format_value(c, row["mean"].get(c)) for c in shown},
-            "steps": str(row["steps"]), "s": f"{row['seconds']:.0f}",
-        }
-        for row in rows
-    ]  # fmt: skip
-    return text_table(text)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """What benchmarks of fits share: rows that are found again by what decides them, files of rows, strips of pictures."""
 
+import fcntl
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +33,26 @@ def row_key(decides: Row) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process of this machine holds the lock on `path`, and hold it; one that dies lets go."""
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    with (Path(tempfile.gettempdir()) / f"diorama-{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def stored_rows(path: Path) -> list[Row]:
+    """The rows of a results file; none where there is no file."""
+    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+
+
 def save_rows(path: Path, rows: Sequence[Row], identity: Sequence[str], command: str) -> None:
-    """Write the rows; stored rows that differ from all of them in `identity` stay."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the rows; stored rows that differ from all of them in `identity` stay. Processes take turns."""
     here = {tuple(row[k] for k in identity) for row in rows}
-    before = json.loads(path.read_text())["rows"] if path.is_file() else []
-    kept = [row for row in before if tuple(row[k] for k in identity) not in here]
-    write_json(path, {"command": command, "version": diorama.__version__, "rows": [*kept, *rows]})
+    with locked(path):
+        kept = [row for row in stored_rows(path) if tuple(row[k] for k in identity) not in here]
+        write_json(path, {"command": command, "version": diorama.__version__, "rows": [*kept, *rows]})
 
 
 def write_strip(path: Path, views: Sequence[dict[str, bytes]], label: str) -> None:
