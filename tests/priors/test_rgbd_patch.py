@@ -12,6 +12,7 @@ from diorama.priors.rgbd_patch import (
     PAPER_TIMES,
     SMALL,
     SMALL_TIMES,
+    DetailUNet,
     RgbdPatchPrior,
     training_loss,
 )
@@ -52,7 +53,7 @@ def test_spec_12_the_published_network_has_thirty_six_million_weights():
 
 def test_the_shipped_network_fits_into_a_shipped_file():
     with torch.device("meta"):
-        assert 6.0e6 < sum(p.numel() for p in UNet(SMALL).parameters()) <= 7.5e6
+        assert 6.0e6 < sum(p.numel() for p in DetailUNet(SMALL).parameters()) <= 7.5e6
 
 
 def test_spec_12_sides_must_be_multiples_of_eight():
@@ -141,3 +142,36 @@ def test_the_network_is_told_the_step_that_the_noise_is_of():
     _, sigma = noise_levels(steps.round().long())
     torch.testing.assert_close(spread.double(), sigma, rtol=0.05, atol=0)
     assert float((steps < 151).double().mean()) > 0.75
+
+
+def test_detail_is_the_noise_in_its_own_units_where_the_patch_is_smooth():
+    network = DetailUNet(TINY_NETWORK)
+    steps = torch.tensor([3.0, 99.0])
+    sigma = noise_levels(steps.long())[1].float()[:, None, None, None]
+    noise = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    ramp = torch.linspace(-0.5, 0.5, 16).expand(2, 4, 16, 16)
+    seen = network.detail(ramp + sigma * noise, steps)[..., 1:-1, 1:-1]
+    padded = torch.nn.functional.avg_pool2d(torch.nn.functional.avg_pool2d(noise, 2, 1), 2, 1)  # binomial, 3 x 3
+    torch.testing.assert_close(seen, (noise[..., 1:-1, 1:-1] - padded).clamp(-4, 4), rtol=0, atol=2e-3)
+
+
+def test_detail_is_cut_off_at_edges_and_kept_in_single_precision_under_autocast():
+    network = DetailUNet(TINY_NETWORK)
+    edge = torch.ones(1, 4, 16, 16)
+    edge[..., :8] = -1.0
+    with torch.autocast("cpu", torch.bfloat16):
+        seen = network.detail(edge, torch.tensor([3.0]))
+    assert seen.dtype == torch.float32
+    assert float(seen.abs().max()) == 4.0
+    assert float(seen[..., :6].abs().max()) == 0.0
+
+
+def test_a_prior_that_is_shown_detail_comes_back_from_its_folder(tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        prior = RgbdPatchPrior(TINY_NETWORK, TINY, detail=True).frozen()
+    prior.save_pretrained(tmp_path / "prior")
+    again = Prior.from_pretrained(tmp_path / "prior")
+    patch = smooth_patches(2)
+    assert torch.equal(again.score(patch, 19), prior.score(patch, 19))
+    assert again.checksum == prior.checksum != RgbdPatchPrior(TINY_NETWORK, TINY).frozen().checksum

@@ -41,6 +41,8 @@ class PatchRecipe:
     """One way to train the prior."""
 
     network: UNetConfig
+    detail: bool
+    """Whether the network is shown detail in units of the noise; see `priors.rgbd_patch.DetailUNet`."""
     times: TimeLaw
     """At which noise levels."""
     batch: int
@@ -58,13 +60,13 @@ def recipe(size: Size) -> PatchRecipe:
                 optim=AdamWConfig(rate=1e-3, betas=(0.9, 0.99)), schedule=ScheduleConfig(warm_up=500),
                 ema=EmaConfig(decay=0.999), clip=1.0,
             )  # fmt: skip
-            return PatchRecipe(SMALL, SMALL_TIMES, 64, 12_000, training)
+            return PatchRecipe(SMALL, True, SMALL_TIMES, 64, 12_000, training)
         case "paper":  # all of it [code], but for batch and steps [paper]; its rate never falls
             training = TrainingConfig(
                 optim=AdamWConfig(rate=1e-4, betas=(0.9, 0.99)), schedule=ScheduleConfig(warm_up=0, decay_share=0.0),
                 ema=EmaConfig(decay=0.995, every=10), clip=None, precision="full",
             )  # fmt: skip
-            return PatchRecipe(PAPER, PAPER_TIMES, 32, 650_000, training)
+            return PatchRecipe(PAPER, False, PAPER_TIMES, 32, 650_000, training)
         case _:
             assert_never(size)
 
@@ -188,10 +190,10 @@ class PriorOn(Prior):
 
     kind = "elsewhere"
 
-    def __init__(self, network: nn.Module, config: UNetConfig, encoding: PatchEncoding) -> None:
+    def __init__(self, network: nn.Module, recipe: PatchRecipe, encoding: PatchEncoding) -> None:
         super().__init__()
         with torch.device("meta"):
-            self.prior = RgbdPatchPrior(config, encoding)
+            self.prior = RgbdPatchPrior(recipe.network, encoding, detail=recipe.detail)
         self.prior.network = network  # type: ignore[assignment]
         self.encoding, self.device = encoding, next(network.parameters()).device
 
@@ -205,14 +207,14 @@ class Look:
     """Looks at the averaged network: a sheet of pictures, and by how many dB it denoises held-out patches."""
 
     folder: Path
-    config: UNetConfig
+    recipe: PatchRecipe
     encoding: PatchEncoding
     held_out: Float[Tensor, "patch 4 size size"]
     say: Callable[[str], None]
 
     def __call__(self, network: nn.Module, step: int, /) -> None:
         """Write `samples/STEP.png` and a line of `held_out.json`."""
-        prior = PriorOn(network, self.config, self.encoding)
+        prior = PriorOn(network, self.recipe, self.encoding)
         gains = [denoising_gain(prior, self.held_out, level, stream(0, "held out", level)) for level in LEVELS]
         write_gains(self.folder / "held_out.json", step, gains)
         listed = ", ".join(f"{gain.joint:+.2f} dB at {gain.level}" for gain in gains)

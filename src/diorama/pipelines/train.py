@@ -105,7 +105,7 @@ def train_patch_prior(options: Options, share: Share, device: torch.device, say:
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(options.seed)
-        prior = RgbdPatchPrior(chosen.network, PatchEncoding())
+        prior = RgbdPatchPrior(chosen.network, PatchEncoding(), detail=chosen.detail)
     encoding = prior.encoding
     data = open_data(options, chosen, share, encoding, say)
     start = (
@@ -122,7 +122,7 @@ def train_patch_prior(options: Options, share: Share, device: torch.device, say:
         out,
         about={"what": options.what, "size": options.size, "batch": chosen.batch, "data": data.facts},
         continue_from=start,
-        sample=Look(out, chosen.network, encoding, data.held_out, say),
+        sample=Look(out, chosen, encoding, data.held_out, say),
         keeping=Keeping(sample_every=options.sample_every, tensorboard=options.tensorboard),
         say=say,
     )
@@ -137,7 +137,7 @@ def train_patch_prior(options: Options, share: Share, device: torch.device, say:
             shlex.join(["diorama", *sys.argv[1:]]), data.facts, weights.step, last.seconds, hardware(device, share),
             out / "held_out.json",
         )  # fmt: skip
-        save_prior(RgbdPatchPrior(chosen.network, encoding), weights, out / "prior", card)
+        save_prior(RgbdPatchPrior(chosen.network, encoding, detail=chosen.detail), weights, out / "prior", card)
     return f"{weights.step} steps in {last.seconds:.0f} s, loss {last.loss:.4g}"
 
 
