@@ -140,3 +140,40 @@ def test_mean_colour_leaves_masked_pixels_out():
     weight[:, :2] = 1
     torch.testing.assert_close(metrics.mean_colour(photos), torch.tensor([0.5, 0.0, 0.0]))
     torch.testing.assert_close(metrics.mean_colour(photos, weight), torch.tensor([1.0, 0.0, 0.0]))
+
+
+def test_rank_correlation_is_that_of_scipy_ties_included(rng):
+    from scipy.stats import spearmanr
+
+    truth = 1 + (10 * torch.rand(30, 40, generator=rng)).round() / 10
+    depth = truth + (4 * torch.rand(30, 40, generator=rng)).round() / 4
+    expected = spearmanr(depth.flatten().numpy(), truth.flatten().numpy()).statistic
+    assert metrics.depth_rank_corr(depth, truth) == pytest.approx(float(expected), abs=1e-12)
+
+
+def test_rank_correlation_asks_for_the_order_alone(rng):
+    truth = 1 + torch.rand(20, 20, generator=rng)
+    assert metrics.depth_rank_corr(5 * truth**3 + 2, truth) == pytest.approx(1)
+    assert metrics.depth_rank_corr(1 / truth, truth) == pytest.approx(-1)
+    assert metrics.depth_rank_corr(torch.full_like(truth, 2.0), truth) == 0
+    assert math.isnan(metrics.depth_rank_corr(truth, torch.ones_like(truth)))
+    assert math.isnan(metrics.depth_rank_corr(truth, torch.zeros_like(truth)))
+
+
+def test_rank_correlation_leaves_unknown_pixels_out_and_takes_empty_ones_as_farthest():
+    truth = torch.tensor([[1.0, 2.0, 3.0, 4.0, 0.0, math.inf]])
+    assert metrics.depth_rank_corr(torch.tensor([[1.0, 2.0, 3.0, 0.0, 9.0, 0.1]]), truth) == pytest.approx(1)
+    assert metrics.depth_rank_corr(torch.tensor([[0.0, 2.0, 3.0, 4.0, 9.0, 0.1]]), truth) < 0
+
+
+def test_opacity_entropy_is_a_bit_for_a_veil_of_one_half_and_nothing_for_solids():
+    solid = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    assert metrics.opacity_entropy(solid) == 0
+    both = metrics.opacity_entropy(torch.stack([torch.full((2, 2), 0.5), torch.full((2, 2), 0.11)]))
+    torch.testing.assert_close(both, torch.tensor([1.0, 0.4999], dtype=torch.float64), atol=1e-4, rtol=0)
+
+
+def test_ray_entropy_is_nothing_for_one_surface_and_one_for_an_even_spread():
+    weights = torch.tensor([[0, 1.0, 0, 0], [0.25] * 4, [0.1] * 4, [0.5, 0.5, 0, 0], [0.0] * 4])
+    expected = torch.tensor([0, 1.0, 1.0, 0.5, 0], dtype=torch.float64)
+    torch.testing.assert_close(metrics.ray_entropy(weights), expected)

@@ -5,6 +5,8 @@ in float64. Weights leave pixels out (0) or keep them (1); an image of which no 
 `eval.measure` turns into "not measured".
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -116,6 +118,21 @@ def depth_errors(rendered: Float[Tensor, "h w"], truth: Float[Tensor, "h w"]) ->
     }
 
 
+def depth_rank_corr(rendered: Float[Tensor, "h w"], truth: Float[Tensor, "h w"]) -> float:
+    """Spearman correlation of rendered and true planar depth over the pixels where the truth is known (> 0, finite).
+
+    1: the same order of near and far, whatever the scale; 0: no idea, which includes a flat picture. Equal depths share
+    their mean rank; a pixel that the scene left empty (depth 0) counts as farthest. NaN where the truth is flat."""
+    known = (truth > 0) & truth.isfinite()
+    depth, true = rendered[known], truth[known]
+    ranks = torch.stack([_mean_ranks(torch.where(depth > 0, depth, torch.inf)), _mean_ranks(true)])
+    ranks = ranks - ranks.mean(1, keepdim=True)
+    length = ranks.norm(dim=1)
+    if not len(true) or length[1] == 0:
+        return float("nan")
+    return float((ranks[0] @ ranks[1]) / (length[0] * length[1])) if length[0] > 0 else 0.0
+
+
 def near_mass(
     density: DensityFn, camera: Cameras, limit: float, start: float = 0.0, rays: int = 1024, samples: int = 64
 ) -> float:
@@ -155,6 +172,23 @@ def near_mass_of_depth(depth: Float[Tensor, "h w"], opacity: Float[Tensor, "h w"
     return float((opacity.double() * ((depth < limit) & (depth > 0))).sum() / mass) if mass > 0 else 0.0
 
 
+def opacity_entropy(opacity: Float[Tensor, "*view h w"]) -> Float[Tensor, "*view"]:
+    """Mean binary entropy of the pixels' opacity in bits: 0 where all is solid or empty, 1 for a veil of one half."""
+    share = opacity.double().clamp(0, 1)
+    return -(torch.xlogy(share, share) + torch.xlogy(1 - share, 1 - share)).mean((-2, -1)) / math.log(2)
+
+
+def ray_entropy(weights: Float[Tensor, "*ray sample"]) -> Float[Tensor, "*ray"]:
+    """Over how many samples of a ray its light is spread, as entropy over that of an even spread: 0 for one surface, 1
+    for fog all along. Sees the fog that `opacity_entropy` cannot: that which stops all light in the end.
+
+    weights: light stopped at each sample, not negative. A ray that stops none gives 0. After InfoNeRF (arXiv
+    2112.15399), which takes the samples' own opacities."""
+    weights = weights.double()
+    share = weights / weights.sum(-1, keepdim=True).clamp_min(1e-12)
+    return -torch.xlogy(share, share).sum(-1) / math.log(max(2, weights.shape[-1]))
+
+
 def mean_colour(
     photos: Float[Tensor, "view c h w"], weight: Float[Tensor, "view h w"] | None = None
 ) -> Float[Tensor, "c"]:
@@ -163,6 +197,12 @@ def mean_colour(
         return photos.double().mean((0, 2, 3)).to(photos)
     weight = weight.double()[:, None]
     return ((photos.double() * weight).sum((0, 2, 3)) / weight.sum()).to(photos)
+
+
+def _mean_ranks(values: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """Rank of each value from 1; equal values share the mean of theirs."""
+    _, group, count = torch.unique(values, return_inverse=True, return_counts=True)
+    return (count.cumsum(0) - (count - 1) / 2).double()[group]
 
 
 def _gaussian_window() -> Float[Tensor, "tap"]:
