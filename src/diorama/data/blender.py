@@ -6,7 +6,7 @@ Source: NeRF (arXiv 2003.08934), blender data. One camera_angle_x for all, OpenG
 from pathlib import Path
 
 from diorama.cameras.camera_file import load_json
-from diorama.data.shots import views_of
+from diorama.data.listing import Listing
 from diorama.data.transforms import frames_of, named_shots
 from diorama.data.views import Frame, Views
 
@@ -23,6 +23,11 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
 
     Names are `train/r_0.png` and so on. To read one part alone, open that part's JSON file: transforms_train.json.
     """
+    return listed(path).views(max_side=max_side)
+
+
+def listed(path: Path) -> Listing:
+    """The photos of all parts with their cameras; see `read`."""
     entries, roles = [], []
     for role in ROLES:
         file = path / f"transforms_{role}.json"
@@ -33,12 +38,11 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
             roles += [role] * len(part)
     names, shots, skipped = named_shots(entries, path)
     splits = {role: tuple(n for n, r in zip(names, roles, strict=True) if r == role) for role in dict.fromkeys(roles)}
-    return views_of(
-        shots,
+    return Listing(
+        tuple(shots),
         layout="blender",
         source=path,
         frame=Frame("NeRF-synthetic transforms"),
-        max_side=max_side,
-        skipped=skipped,
+        skipped=tuple(skipped),
         splits=splits,
     )

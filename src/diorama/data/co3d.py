@@ -8,8 +8,9 @@ Sources: pytorch3d/implicitron/dataset/types.py for the annotation fields; githu
 import gzip
 import json
 import zlib
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from jaxtyping import Float
 
 from diorama.cameras.convert import NdcScale, from_pytorch3d
 from diorama.data.images import list_images, read_depth, read_mask
+from diorama.data.listing import Listing
 from diorama.data.numbers import read_npz, read_text
 from diorama.data.posed import pinhole_shot, stored_size
-from diorama.data.shots import Shot, views_of
+from diorama.data.shots import Shot
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 
@@ -45,11 +47,50 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
 
     Errors: InputError where counts differ, annotations are cut, or the sequence must be chosen.
     """
+    return listed(path).views(max_side=max_side)
+
+
+def listed(path: Path) -> Listing:
+    """The photos of one sequence with their cameras; see `read`."""
     if (path / ARCHIVE).is_file():
-        return _read_archive(path, max_side)
+        return _list_archive(path)
     path = path.absolute()
     category = path if (path / ANNOTATIONS).is_file() else path.parent
-    return _read_sequence(category, None if category == path else path.name, max_side)
+    frames = _chosen_frames(category / ANNOTATIONS, None if category == path else path.name)
+    listing = _list_frames(category, frames)
+    there = [shot.name for shot in listing.shots if shot.path.is_file()]
+    return replace(listing, splits=_shipped_split(category, str(frames[0]["sequence_name"]), there))
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The sequences below a folder of CO3Dv2, each listed when it is asked for.
+
+    The annotations of a category are one file, which may take seconds to read: it is read once, and kept packed (about
+    200 bytes a frame). root: the folder above the categories.
+    """
+
+    root: Path
+    packed: dict[str, dict[str, bytes]] = field(default_factory=dict, repr=False, compare=False)
+    """Category -> sequence -> its annotations, as compressed JSON."""
+
+    def names(self, category: str) -> tuple[str, ...]:
+        """`category/sequence` of every sequence whose photos are there, sorted."""
+        folder = self.root / category
+        return tuple(f"{category}/{place.name}" for place in sorted(folder.iterdir()) if (place / "images").is_dir())
+
+    def __call__(self, name: str) -> Listing:
+        """The photos of `category/sequence` with their cameras, masks and depth maps; without the split it ships."""
+        category, _, sequence = name.partition("/")
+        if category not in self.packed:
+            self.packed[category] = {
+                found: zlib.compress(json.dumps(frames).encode())
+                for found, frames in _by_sequence(read_annotations(self.root / category / ANNOTATIONS)).items()
+            }
+        frames = self.packed[category].get(sequence)
+        if frames is None:
+            raise InputError(f"{self.root / category / ANNOTATIONS}: lists no frame of sequence {sequence}.")
+        return _list_frames(self.root / category, json.loads(zlib.decompress(frames)))
 
 
 def ndc_shot(
@@ -71,7 +112,7 @@ def ndc_shot(
     return pinhole_shot(path.name, path, cameras.camera_to_world.numpy(), matrix, size=size, object_mask=object_mask)
 
 
-def _read_archive(path: Path, max_side: int | None) -> Views:
+def _list_archive(path: Path) -> Listing:
     """images/ and gt_cameras.npz, whose rows follow the sorted file names."""
     arrays = read_npz(path / ARCHIVE)
     files = list_images(path / "images") if (path / "images").is_dir() else []
@@ -85,31 +126,29 @@ def _read_archive(path: Path, max_side: int | None) -> Views:
     for index, file in enumerate(files):
         rotation, translation, focal = (arrays[name][index] for name in shapes)
         shots.append(ndc_shot(file, (rotation, translation, focal, np.zeros(2)), stored_size(file)))
-    return views_of(shots, layout="co3d", source=path, frame=Frame("CO3D gt_cameras.npz"), max_side=max_side)
+    return Listing(tuple(shots), layout="co3d", source=path, frame=Frame("CO3D gt_cameras.npz"))
 
 
 def _is_sequence(path: Path) -> bool:
     return path.is_dir() and (path / "images").is_dir() and (path.absolute().parent / ANNOTATIONS).is_file()
 
 
-def _read_sequence(category: Path, sequence: str | None, max_side: int | None) -> Views:
-    """One sequence of a CO3Dv2 category with masks, depth and its split."""
-    frames = _annotated_frames(category / ANNOTATIONS, sequence)
-    root, name = category.parent, str(frames[0]["sequence_name"])
+def _list_frames(category: Path, frames: Sequence[dict[str, Any]]) -> Listing:
+    """The annotated frames of one sequence with masks and depth."""
+    root = category.parent
     shots = [_posed(frame, root, category / ANNOTATIONS) for frame in frames]
-    views = views_of(
-        shots,
+    frame_of = {shot.name: frame for shot, frame in zip(shots, frames, strict=True)}
+    return Listing(
+        tuple(shots),
         layout="co3d",
-        source=category / name,
+        source=category / str(frames[0]["sequence_name"]),
         frame=Frame("CO3Dv2 frame_annotations.jgz"),
-        max_side=max_side,
-        splits=_shipped_split(category, name, [shot.name for shot in shots if shot.path.is_file()]),
+        complete=partial(_with_depth, root=root, frame_of=frame_of),
     )
-    return _with_depth(views, root, {shot.name: frame for shot, frame in zip(shots, frames, strict=True)})
 
 
-def _annotated_frames(file: Path, sequence: str | None) -> list[dict[str, Any]]:
-    """The annotations of one sequence, by frame number."""
+def read_annotations(file: Path) -> list[dict[str, Any]]:
+    """The frame annotations of a category, in the file's order, each with a sequence_name."""
     wanted = "Needed: the gzipped JSON list of frame annotations of a CO3Dv2 category."
     try:
         with gzip.open(file) as packed:
@@ -121,7 +160,21 @@ def _annotated_frames(file: Path, sequence: str | None) -> list[dict[str, Any]]:
         raise InputError(f"{file}: not readable ({error}). {wanted}") from error
     if not isinstance(frames, list) or not all(isinstance(f, dict) and "sequence_name" in f for f in frames):
         raise InputError(f"{file}: not a list of frames with a sequence_name. {wanted}")
-    sequences = sorted({str(frame["sequence_name"]) for frame in frames})
+    return frames
+
+
+def _by_sequence(frames: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The annotations of every sequence, by frame number."""
+    sequences: dict[str, list[dict[str, Any]]] = {}
+    for frame in sorted(frames, key=lambda frame: str(frame.get("frame_number", "")).zfill(12)):
+        sequences.setdefault(str(frame["sequence_name"]), []).append(frame)
+    return sequences
+
+
+def _chosen_frames(file: Path, sequence: str | None) -> list[dict[str, Any]]:
+    """The annotations of one sequence; of the only one whose photos are there, if none is named."""
+    frames = _by_sequence(read_annotations(file))
+    sequences = sorted(frames)
     if sequence is None:
         here = [name for name in sequences if (file.parent / name / "images").is_dir()]
         if len(here) != 1:
@@ -130,10 +183,9 @@ def _annotated_frames(file: Path, sequence: str | None) -> list[dict[str, Any]]:
                 f"Name its folder: {file.parent / (here or sequences or ['SEQUENCE'])[0]}"
             )
         sequence = here[0]
-    chosen = [frame for frame in frames if str(frame["sequence_name"]) == sequence]
-    if not chosen:
+    if sequence not in frames:
         raise InputError(f"{file}: lists no frame of sequence {sequence}, only {', '.join(sequences[:4])} ...")
-    return sorted(chosen, key=lambda frame: str(frame.get("frame_number", "")).zfill(12))
+    return frames[sequence]
 
 
 def _posed(frame: dict[str, Any], root: Path, file: Path) -> Shot:

@@ -12,7 +12,8 @@ from torch import Tensor
 from diorama.cameras.convert import from_colmap, to_colmap
 from diorama.cameras.pinhole import Cameras, Lens
 from diorama.data.colmap_model import ColmapCamera, ColmapImage, model_suffix, read_cameras, read_images, read_points
-from diorama.data.shots import Intrinsics, Shot, safe_name, views_of
+from diorama.data.listing import Listing
+from diorama.data.shots import Intrinsics, Shot, safe_name
 from diorama.data.views import Frame, Views
 from diorama.errors import CameraError, InputError, OutputError, ViewsError
 
@@ -32,6 +33,14 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
 
     Errors: InputError for files that are cut or not COLMAP's, CameraError for a lens or pose that cannot be used.
     """
+    return listed(path).views(max_side=max_side)
+
+
+def listed(path: Path, *, with_points: bool = True) -> Listing:
+    """The photos of the largest sub-model that are there, with their cameras; see `read`.
+
+    with_points: False leaves the points unread, which are most of a model.
+    """
     folders = model_folders(path)
     if not folders:
         raise ViewsError(f"{path}: no COLMAP model. cameras and images (.bin or .txt) are needed, as in sparse/0.")
@@ -49,18 +58,17 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
             f"{', ' + images[0].name + ' first' if images else ''}. Put them into {path / 'images'}."
         )
     try:
-        points = read_points(folder, suffix)
+        points = read_points(folder, suffix) if with_points else None
     except InputError as error:
         points = None
         notes.append(f"the model is used without its points: {error}")
     positions = None if points is None else torch.from_numpy(points.positions).float()
-    return views_of(
-        shots,
+    return Listing(
+        tuple(shots),
         layout="colmap",
         source=path,
         frame=Frame("COLMAP model"),
-        max_side=max_side,
-        skipped=notes,
+        skipped=tuple(notes),
         points=None if positions is None else positions[positions.isfinite().all(-1)],
     )
 

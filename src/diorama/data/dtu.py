@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from diorama.data.images import list_images
+from diorama.data.listing import Listing
 from diorama.data.masks import match_masks
 from diorama.data.numbers import read_npz, require_finite
 from diorama.data.posed import pinhole_shot, rigid
-from diorama.data.shots import views_of
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 
@@ -46,6 +46,11 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     cameras without a photo are left out and said. Errors: InputError where the archive is cut, a photo has no camera,
     or a matrix is no projection.
     """
+    return listed(path).views(max_side=max_side)
+
+
+def listed(path: Path) -> Listing:
+    """The photos with their cameras, bounds and masks; see `read`."""
     archive = next(path / name for name in ARCHIVES if (path / name).is_file())
     arrays = read_npz(archive)
     count = sum(1 for name in arrays if re.fullmatch(r"world_mat_\d+", name))
@@ -66,13 +71,12 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
         mask = masks.get(file.name)
         shots.append(pinhole_shot(file.name, file, camera_to_world, intrinsics, object_mask=mask, bounds=bounds))
     is_scan = count in SCAN_SIZES
-    return views_of(
-        shots,
+    return Listing(
+        tuple(shots),
         layout="dtu",
         source=path,
         frame=Frame(f"DTU world_mat of {archive.name}", "millimetres" if is_scan else "arbitrary"),
-        max_side=max_side,
-        skipped=skipped,
+        skipped=tuple(skipped),
         splits=protocol_split({f: file.name for f, file in zip(frames, files, strict=True)}) if is_scan else {},
     )
 

@@ -12,7 +12,8 @@ import torch
 
 from diorama.cameras.convert import from_llff
 from diorama.data.images import list_images, read_array
-from diorama.data.shots import Intrinsics, Shot, views_of
+from diorama.data.listing import Listing
+from diorama.data.shots import Intrinsics, Shot
 from diorama.data.views import Frame, Views
 from diorama.errors import CameraError, InputError, ViewsError
 
@@ -31,6 +32,11 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     intrinsics are scaled by the true ratio of sizes. Errors: InputError for an array of another kind, ViewsError where
     photos and rows differ in number, CameraError for a bad pose.
     """
+    return listed(path).views(max_side=max_side)
+
+
+def listed(path: Path) -> Listing:
+    """The photos with their cameras and bounds; see `read`."""
     file = path / POSES
     rows = read_array(file)
     if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":
@@ -63,7 +69,7 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
             strict=True,
         )
     ]
-    return views_of(shots, layout="llff", source=path, frame=Frame("LLFF poses_bounds.npy"), max_side=max_side)
+    return Listing(tuple(shots), layout="llff", source=path, frame=Frame("LLFF poses_bounds.npy"))
 
 
 def _photos(path: Path, count: int) -> list[Path]:

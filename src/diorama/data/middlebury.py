@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from diorama.data.listing import Listing
 from diorama.data.numbers import parse_numbers, read_text
 from diorama.data.posed import pinhole_shot, rigid
-from diorama.data.shots import Shot, views_of
+from diorama.data.shots import Shot
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 
@@ -32,16 +33,20 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
 
     Errors: InputError where the count in the first line and the lines disagree, or a line holds no camera.
     """
+    return listed(path).views(max_side=max_side)
+
+
+def listed(path: Path) -> Listing:
+    """The photos with their cameras and bounds; see `read`."""
     tables = sorted(path.glob("*_par.txt"))
     if len(tables) != 1:
         raise InputError(f"{path}: {len(tables)} files *_par.txt, exactly one is needed. Put each scene into a folder.")
     box = read_bounding_box(path / "README.txt")
-    return views_of(
-        _parse(tables[0], box),
+    return Listing(
+        tuple(_parse(tables[0], box)),
         layout="middlebury",
         source=path,
         frame=Frame(f"Middlebury {tables[0].name}"),
-        max_side=max_side,
     )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal, Protocol, assert_never, get_args, runtime_checkable
 
+from diorama.data.listing import Listing
 from diorama.data.views import Views
 from diorama.errors import InputError, ViewsError
 
@@ -18,8 +19,27 @@ class Reader(Protocol):
         """The views, photos at most max_side on their longer side."""
 
 
+@runtime_checkable
+class PosedReader(Reader, Protocol):
+    """What the reader modules of layouts with cameras offer besides."""
+
+    def listed(self, path: Path) -> Listing:
+        """The photos and their cameras; no pixel is read yet."""
+
+
 Layout = Literal[
-    "transforms", "blender", "colmap", "llff", "dtu", "co3d", "middlebury", "strecha", "rgbd", "video", "folder"
+    "transforms",
+    "blender",
+    "colmap",
+    "llff",
+    "dtu",
+    "co3d",
+    "middlebury",
+    "strecha",
+    "rgbd",
+    "shapenet_srn",
+    "video",
+    "folder",
 ]
 """The layouts known here, each a module of this room."""
 
@@ -49,7 +69,7 @@ def open_views(path: Path | str, *, layout: str | None = None, max_side: int | N
     if not exists:
         raise InputError(f"{place}: there is no such folder or file. Check the path.")
     if chosen is not None and not reader(chosen).matches(place):
-        raise InputError(f"--layout {layout}: {place} is not laid out so; it {_inventory(place)}. Leave --layout out.")
+        raise InputError(f"--layout {layout}: {place} is not laid out so; it {inventory(place)}. Leave --layout out.")
     return reader(chosen or recognise(place)).read(place, max_side=max_side)
 
 
@@ -62,7 +82,7 @@ def recognise(path: Path) -> Layout:
     found = found or [name for name in BARE if reader(name).matches(path)]
     if not found:
         raise InputError(
-            f"{path} {_inventory(path)}. Needed: photos (JPEG, PNG, WebP, HEIC), a video, or a data set laid out as "
+            f"{path} {inventory(path)}. Needed: photos (JPEG, PNG, WebP, HEIC), a video, or a data set laid out as "
             f"one of {', '.join(name for name in LAYOUTS if name not in BARE)}. "
             "Of a video, give the file itself."
         )
@@ -71,7 +91,8 @@ def recognise(path: Path) -> Layout:
 
 def reader(layout: Layout) -> Reader:
     """The module that reads a layout."""
-    from diorama.data import blender, co3d, colmap, dtu, folder, llff, middlebury, rgbd, strecha, transforms, video
+    from diorama.data import blender, co3d, colmap, dtu, folder, llff, middlebury, rgbd, shapenet_srn  # noqa: I001
+    from diorama.data import strecha, transforms, video
 
     match layout:
         case "transforms":
@@ -92,6 +113,8 @@ def reader(layout: Layout) -> Reader:
             return strecha
         case "rgbd":
             return rgbd
+        case "shapenet_srn":
+            return shapenet_srn
         case "video":
             return video
         case "folder":
@@ -100,7 +123,7 @@ def reader(layout: Layout) -> Reader:
             assert_never(layout)
 
 
-def _inventory(path: Path) -> str:
+def inventory(path: Path) -> str:
     """What lies there instead, in a few words."""
     if path.is_file():
         return f"is a {path.suffix or 'nameless'} file"

@@ -7,6 +7,7 @@ Source: github.com/andyzeng/tsdf-fusion-python (data/).
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diorama.data.images import read_depth
+from diorama.data.listing import Listing
 from diorama.data.numbers import read_matrix
 from diorama.data.posed import pinhole_shot
-from diorama.data.shots import views_of
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 
@@ -39,6 +40,11 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     A pose with NaN or infinity is how trackers say that they were lost: those frames are left out and counted.
     Errors: InputError where intrinsics are absent or a matrix is cut, CameraError where a pose is no rotation.
     """
+    return listed(path).views(max_side=max_side)
+
+
+def listed(path: Path) -> Listing:
+    """The frames with their cameras and depth; see `read`."""
     if not (path / INTRINSICS).is_file():
         raise InputError(f"{path}: frames but no {INTRINSICS} (nine numbers, the 3x3 matrix K), which is needed.")
     depth_intrinsics = read_matrix(path / INTRINSICS, 3, 3)
@@ -60,15 +66,14 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     notes += [f"{lost} poses hold NaN or infinity: the tracker was lost there"] if lost else []
     if not shots:
         raise InputError(f"{path}: no frame has a usable pose. {'; '.join(notes)}. Use `diorama pose` to find poses.")
-    views = views_of(
-        shots,
+    return Listing(
+        tuple(shots),
         layout="rgbd",
         source=path,
         frame=Frame("RGB-D pose.txt files", "metres"),
-        max_side=max_side,
-        skipped=notes,
+        skipped=tuple(notes),
+        complete=partial(_with_resampled_depth, path=path, intrinsics=depth_intrinsics) if own else None,
     )
-    return _with_resampled_depth(views, path, depth_intrinsics) if own else views
 
 
 def resample_depth(

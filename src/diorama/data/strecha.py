@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from diorama.data.images import list_images
+from diorama.data.listing import Listing
 from diorama.data.numbers import parse_numbers, read_text
 from diorama.data.posed import pinhole_shot, rigid
-from diorama.data.shots import Shot, views_of
+from diorama.data.shots import Shot
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 
@@ -29,6 +30,11 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
 
     Errors: InputError where a `.camera` is cut or distorted, or no photo has one.
     """
+    return listed(path).views(max_side=max_side)
+
+
+def listed(path: Path) -> Listing:
+    """The photos with their cameras; see `read`."""
     cameras = {file.name.removesuffix(".camera"): file for file in _camera_files(path)}
     files = {file.name: file for folder in reversed(_photo_folders(path)) for file in list_images(folder)}
     shared = sorted(set(cameras) & set(files))
@@ -41,13 +47,12 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     for what, names in (("photo", set(files) - set(cameras)), (".camera file", set(cameras) - set(files))):
         if names:
             skipped.append(f"{len(names)} x {what} without its partner: {', '.join(sorted(names)[:3])}")
-    return views_of(
-        [_read_camera(cameras[name], name, files[name]) for name in shared],
+    return Listing(
+        tuple(_read_camera(cameras[name], name, files[name]) for name in shared),
         layout="strecha",
         source=path,
         frame=Frame("Strecha .camera files", "metres"),
-        max_side=max_side,
-        skipped=skipped,
+        skipped=tuple(skipped),
     )
 
 

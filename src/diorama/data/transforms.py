@@ -18,7 +18,8 @@ from diorama.cameras.camera_file import load_json
 from diorama.cameras.convert import from_opengl, to_opengl
 from diorama.cameras.pinhole import Cameras, Lens
 from diorama.data.images import SUFFIXES, image_size
-from diorama.data.shots import Intrinsics, Shot, safe_name, views_of
+from diorama.data.listing import Listing
+from diorama.data.shots import Intrinsics, Shot, safe_name
 from diorama.data.views import Frame, Views
 from diorama.errors import CameraError, InputError, OutputError
 
@@ -44,6 +45,11 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
     Names are the paths as listed, without what all of them share. `split` lists (`train_filenames`,
     `test_filenames`) become `Views.splits`. Errors: InputError for JSON that is cut or of another program.
     """
+    return listed(path).views(max_side=max_side)
+
+
+def listed(path: Path) -> Listing:
+    """The frames that have a file, with their cameras; see `read`."""
     file = path if path.is_file() else path / "transforms.json"
     content = load_json(file)
     entries = frames_of(content, file)
@@ -55,13 +61,12 @@ def read(path: Path, *, max_side: int | None = None) -> Views:
         for role in ("train_filenames", "val_filenames", "test_filenames")
         if isinstance(content.get(role), list)
     }
-    return views_of(
-        shots,
+    return Listing(
+        tuple(shots),
         layout="transforms",
         source=path,
         frame=Frame(str(content.get("frame_name") or file.name), str(content.get("units") or "arbitrary")),
-        max_side=max_side,
-        skipped=skipped,
+        skipped=tuple(skipped),
         splits=splits,
     )
 
