@@ -3,20 +3,32 @@
 import platform
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
+from torch import nn
 
 from diorama.errors import InputError, OutputError
 from diorama.nets.pretrained import find_pretrained
+from diorama.pipelines.gibr import (
+    WORLD_KINDS,
+    GIBRRecipe,
+    LookAtScenes,
+    gibr_card,
+    gibr_recipe,
+    save_gibr,
+    scene_loss,
+    scenes_of_folder,
+    scenes_of_worlds,
+)
 from diorama.pipelines.patch_prior import (
     Look,
     PatchData,
     PatchRecipe,
-    Size,
     card_of,
     noise_loss,
     patches_of_pictures,
@@ -28,44 +40,62 @@ from diorama.pipelines.quantities import parse_seconds
 from diorama.pipelines.reconstruct import Say, choose_device, quiet
 from diorama.priors.prior import PatchEncoding
 from diorama.priors.rgbd_patch import RgbdPatchPrior
+from diorama.scenes.config import to_json
+from diorama.systems.gibr import GIBR
 from diorama.training.batches import batches_at
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.distributed import Share, process_group
-from diorama.training.gradient import Precision
+from diorama.training.gradient import LossFn, Precision
 from diorama.training.log import Record
-from diorama.training.network import Keeping, train
+from diorama.training.network import Keeping, SampleFn, TrainingConfig, train
 from diorama.training.progress import with_bar
 from diorama.training.run import ASKED, Length
-from diorama.training.weights import load_weights
+from diorama.training.weights import Weights, load_weights
+from diorama.worlds.layouts import Kind
 
 
 @dataclass(frozen=True)
 class Options:
     """Train a prior. The output folder holds the run; the same command goes on with it, a longer budget extends it.
 
-    On several GPUs: torchrun --nproc-per-node 8 -m diorama.cli.main train patch-prior ...
+    On several GPUs: torchrun --nproc-per-node 8 -m diorama.cli.main train gibr ...
     """
 
-    what: tyro.conf.Positional[Literal["patch-prior"]]
-    """What is trained: `patch-prior`, the prior over RGBD patches of DiffusioNeRF."""
+    what: tyro.conf.Positional[Literal["patch-prior", "gibr"]]
+    """What is trained: `patch-prior`, the prior over RGBD patches of DiffusioNeRF; `gibr`, the multi-view model."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o", "--out"])]
-    """Folder of the run: checkpoints, log.jsonl, samples/, held_out.json and, at the end, prior/."""
-    size: Size = "small"
-    """small: 6.7 million weights, trained where a fit asks. paper: 36 million, the published numbers, for a GPU."""
+    """Folder of the run: checkpoints, log.jsonl, samples/, held_out.json and, at the end, the weights."""
+    size: Literal["tiny", "small", "base", "large", "paper"] = "small"
+    """small: trained on a CPU, 6.7 million weights. patch-prior: small or paper (36 million, the published numbers, for
+    a GPU). gibr: tiny (tests), small, base (96 px, one GPU), large (256 px, several)."""
     budget: str | None = None
     """How long: 20m, 6h. The learning rate falls over the last fifth of it."""
     steps: int | None = None
     """Number of steps in all, instead of a budget."""
-    data: Path | None = None
-    """Hypersim, or any layout of pictures with depth; by default procedural worlds."""
+    data: str = "worlds"
+    """worlds: procedural ones; or a folder. patch-prior: Hypersim, or any layout of pictures with depth. gibr: many
+    scenes: CO3Dv2, MVImgNet, ShapeNet-SRN, RealEstate10K, or folders of any layout with cameras."""
     textures: Path | None = None
     """A folder of photos, crops of which 30 to 50 % of the worlds' materials show."""
     worlds: int = 1024
-    """How many worlds are drawn before training (75 MB a hundred, in OUTPUT/windows); 0: new ones at every step."""
+    """How many worlds are drawn before training, into OUTPUT/windows (75 MB a hundred) or OUTPUT/scenes (20 MB a
+    hundred at 64 pixels). patch-prior: 0 draws new ones at every step."""
+    kinds: tuple[Kind, ...] = WORLD_KINDS
+    """gibr: what the worlds are; name a kind twice to have it twice as often."""
+    scenes: Path | None = None
+    """gibr: where drawn worlds lie or will lie, instead of OUTPUT/scenes, so that several runs can share them."""
+    pixels: int | None = None
+    """gibr: side of the pictures, instead of the recipe's."""
+    views: int | None = None
+    """gibr: views that the network reads, instead of the recipe's."""
+    no_clean: float | None = None
+    """gibr: probability that none of them is clean, instead of the recipe's."""
     continue_from: Path | None = None
-    """Folder or shipped name of the weights of a prior to go on from."""
+    """Folder or shipped name of weights to go on from."""
     batch: int | None = None
-    """Patches a step, instead of the recipe's number."""
+    """Patches or scenes a step, instead of the recipe's number."""
+    rate: float | None = None
+    """Learning rate, instead of the recipe's."""
     parts: int = 1
     """A batch goes through the network in this many parts; more need less memory."""
     precision: Precision | None = None
@@ -75,7 +105,7 @@ class Options:
     workers: int = 0
     """Processes that make batches ahead."""
     sample_every: int = 1000
-    """Steps between two sample sheets with the gain on held-out patches."""
+    """Steps between two sample sheets with figures on held-out data."""
     tensorboard: bool = False
     """Write the log for tensorboard too."""
     device: str | None = None
@@ -86,11 +116,15 @@ def command(options: Options) -> int:
     """Run the verb; progress goes to the terminal of the first rank."""
     from tqdm import tqdm
 
+    run = train_patch_prior if options.what == "patch-prior" else train_gibr
     with process_group(torch.device(choose_device(options.device))) as (share, device):
-        last = train_patch_prior(options, share, device, tqdm.write if share.rank == 0 else quiet)
+        last = run(options, share, device, tqdm.write if share.rank == 0 else quiet)
     if share.rank == 0:
         print(f"{options.output}: {last}. Look at {options.output}/samples, and use it:")
-        print(f"  diorama reconstruct PHOTOS --method diffusionerf --prior {options.output / 'prior'}")
+        if options.what == "patch-prior":
+            print(f"  diorama reconstruct PHOTOS --method diffusionerf --prior {options.output / 'prior'}")
+        else:
+            print(f"  diorama reconstruct PHOTOS --method gibr --prior {options.output / 'model'}")
     return 0
 
 
@@ -99,69 +133,161 @@ def train_patch_prior(options: Options, share: Share, device: torch.device, say:
     out = options.output
     check_run_place(out)
     chosen = settled(options)
-    if chosen.batch < 1 or chosen.batch % share.count:
-        raise InputError(
-            f"a batch of {chosen.batch} cannot be shared by {share.count} ranks; each needs as many. Give --batch N."
-        )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(options.seed)
         prior = RgbdPatchPrior(chosen.network, PatchEncoding(), detail=chosen.detail)
     encoding = prior.encoding
     data = open_data(options, chosen, share, encoding, say)
-    start = (
-        None
-        if options.continue_from is None
-        else load_weights(find_pretrained(options.continue_from), inside="network.")
-    )
+    task = Task(
+        prior.network.to(device), noise_loss(chosen.times), data.batch_at, chosen.training,
+        length_of(options, chosen.steps), data.facts, chosen.batch, "network.",
+        Look(out, chosen, encoding, data.held_out, say),
+    )  # fmt: skip
+
+    def save(weights: Weights, seconds: float) -> None:
+        made = shlex.join(["diorama", *sys.argv[1:]])
+        card = card_of(made, data.facts, weights.step, seconds, hardware(device, share), out / "held_out.json")
+        save_prior(RgbdPatchPrior(chosen.network, encoding, detail=chosen.detail), weights, out / "prior", card)
+
+    return run_to_the_end(options, task, share, device, save, say)
+
+
+def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -> str:
+    """Train until the end, and write the model; returns how it ended, in words."""
+    out = options.output
+    check_run_place(out)
+    chosen = settled_gibr(options)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(options.seed)
+        model = GIBR(chosen.config)
+    if options.data == "worlds":
+        data = scenes_of_worlds(
+            options.scenes or out / "scenes", chosen, options.seed, share, worlds=options.worlds, kinds=options.kinds,
+            textures=options.textures, say=say,
+        )  # fmt: skip
+    else:
+        data = scenes_of_folder(Path(options.data), chosen, options.seed, share)
+    asked = {"pixels": chosen.pixels, "views": chosen.views, "training": to_json(chosen.training)}
+    task = Task(
+        model.to(device), scene_loss(chosen.config, chosen.training), data.batch_at, chosen.loop,
+        length_of(options, chosen.steps), data.facts | asked, chosen.batch, "",
+        LookAtScenes(out, chosen.config, chosen.training, data.held_out, say),
+    )  # fmt: skip
+
+    def save(weights: Weights, seconds: float) -> None:
+        made = shlex.join(["diorama", *sys.argv[1:]])
+        facts = data.facts | asked
+        card = gibr_card(made, facts, weights.step, seconds, hardware(device, share), out / "held_out.json")
+        save_gibr(chosen.config, weights, out / "model", card)
+
+    return run_to_the_end(options, task, share, device, save, say)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what, and how."""
+
+    network: nn.Module
+    loss: LossFn
+    batch_at: Callable[[int], Any]
+    config: TrainingConfig
+    length: Length
+    facts: dict[str, Any]
+    batch: int
+    inside: str
+    """What the network's names begin with in a folder of weights."""
+    look: SampleFn
+
+
+def run_to_the_end(
+    options: Options,
+    task: Task,
+    share: Share,
+    device: torch.device,
+    save: Callable[[Weights, float], None],
+    say: Say,
+) -> str:
+    """Take all steps with a progress bar, and save the weights on the first rank; how it ended, in words."""
+    if task.batch < 1 or task.batch % share.count:
+        raise InputError(
+            f"a batch of {task.batch} cannot be shared by {share.count} ranks; each needs as many. Give --batch N."
+        )
+    start = None
+    if options.continue_from is not None:
+        start = load_weights(find_pretrained(options.continue_from), inside=task.inside)
     records = train(
-        prior.network.to(device),
-        noise_loss(chosen.times),
-        batches_at(data.batch_at, workers=options.workers, pin=device.type != "cpu"),
-        chosen.training,
-        length_of(options, chosen),
-        out,
-        about={"what": options.what, "size": options.size, "batch": chosen.batch, "data": data.facts},
+        task.network,
+        task.loss,
+        batches_at(task.batch_at, workers=options.workers, pin=device.type != "cpu"),
+        task.config,
+        task.length,
+        options.output,
+        about={"what": options.what, "size": options.size, "batch": task.batch, "data": task.facts},
         continue_from=start,
-        sample=Look(out, chosen, encoding, data.held_out, say),
+        sample=task.look,
         keeping=Keeping(sample_every=options.sample_every, tensorboard=options.tensorboard),
         say=say,
     )
     last: Record | None = None
     for record in with_bar(records, show=share.rank == 0):
         last = record
-    weights = weights_of_run(out)
+    weights = weights_of_run(options.output)
     if last is None:
         return f"was finished before, at step {weights.step}"
     if share.rank == 0:
-        card = card_of(
-            shlex.join(["diorama", *sys.argv[1:]]), data.facts, weights.step, last.seconds, hardware(device, share),
-            out / "held_out.json",
-        )  # fmt: skip
-        save_prior(RgbdPatchPrior(chosen.network, encoding, detail=chosen.detail), weights, out / "prior", card)
+        save(weights, last.seconds)
     return f"{weights.step} steps in {last.seconds:.0f} s, loss {last.loss:.4g}"
 
 
 def settled(options: Options) -> PatchRecipe:
     """The recipe with what the options change in it."""
+    if options.size not in ("small", "paper"):
+        raise InputError(f"the patch prior comes in the sizes small and paper, not {options.size}.")
     chosen = recipe(options.size)
-    training = replace(chosen.training, seed=options.seed, parts=options.parts)
-    if options.precision is not None:
-        training = replace(training, precision=options.precision)
-    return replace(chosen, training=training, batch=chosen.batch if options.batch is None else options.batch)
+    batch = chosen.batch if options.batch is None else options.batch
+    return replace(chosen, training=settled_loop(options, chosen.training), batch=batch)
 
 
-def length_of(options: Options, chosen: PatchRecipe) -> Length:
+def settled_gibr(options: Options) -> GIBRRecipe:
+    """The recipe with what the options change in it."""
+    if options.size == "paper":
+        raise InputError("nothing is known of the size of GIBR's own network; the sizes are tiny, small, base, large.")
+    chosen = gibr_recipe(options.size)
+    training = chosen.training
+    if options.no_clean is not None:
+        training = replace(training, no_clean=options.no_clean)
+    chosen = replace(
+        chosen, training=training, loop=settled_loop(options, chosen.loop), pixels=options.pixels or chosen.pixels,
+        views=options.views or chosen.views, batch=options.batch or chosen.batch,
+    )  # fmt: skip
+    multiple = max(chosen.config.network.multiple, 2)
+    if chosen.pixels < multiple or chosen.pixels % multiple or chosen.views < 2:
+        raise InputError(
+            f"{chosen.views} views of {chosen.pixels} pixels. Needed: at least 2 views, and a multiple of {multiple}."
+        )
+    return chosen
+
+
+def settled_loop(options: Options, loop: TrainingConfig) -> TrainingConfig:
+    """The loop with what the options change in it."""
+    loop = replace(loop, seed=options.seed, parts=options.parts)
+    if options.rate is not None:
+        loop = replace(loop, optim=replace(loop.optim, rate=options.rate))
+    return loop if options.precision is None else replace(loop, precision=options.precision)
+
+
+def length_of(options: Options, steps: int) -> Length:
     """Steps or a budget as asked, else the recipe's steps."""
     if options.budget is not None:
         return Length(options.steps, parse_seconds(options.budget))
-    return Length(chosen.steps if options.steps is None else options.steps)
+    return Length(steps if options.steps is None else options.steps)
 
 
 def open_data(options: Options, chosen: PatchRecipe, share: Share, encoding: PatchEncoding, say: Say) -> PatchData:
     """Pictures where a folder is given, else worlds."""
     batch, window = chosen.batch // share.count, encoding.window
-    if options.data is not None:
-        return patches_of_pictures(options.data, window, batch, options.seed, share)
+    if options.data != "worlds":
+        return patches_of_pictures(Path(options.data), window, batch, options.seed, share)
     return patches_of_worlds(
         options.output / "windows", window, batch, options.seed, share,
         worlds=options.worlds, textures=options.textures, say=say,
@@ -171,7 +297,7 @@ def open_data(options: Options, chosen: PatchRecipe, share: Share, encoding: Pat
 def check_run_place(folder: Path) -> None:
     """OutputError where the folder holds something that is not a run."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / ASKED).is_file()):
-        if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"windows"}:
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"windows", "scenes"}:
             return
         raise OutputError(f"{folder} exists and is not the folder of a training. Choose another -o.")
 

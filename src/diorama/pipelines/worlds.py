@@ -59,9 +59,11 @@ def command(options: Options) -> int:
             "worlds, at least one picture of each, at least 16 pixels wide."
         )
     kinds = get_args(Kind) if options.kind == "mixed" else (options.kind,)
-    size = {"views": options.views, "width": options.width, "height": options.width * 3 // 4}
+    width, height = options.width, options.width * 3 // 4
     groups = [
-        ViewGroup(Worlds(WorldsConfig((kind,), options.seed, options.textures)), focal=FOCAL * options.width, **size)
+        ViewGroup(
+            Worlds(WorldsConfig((kind,), options.seed, options.textures)), options.views, width, height, FOCAL * width
+        )
         for kind in kinds
     ]
     scenes = [groups[index % len(groups)](index)[0] for index in range(options.count)]

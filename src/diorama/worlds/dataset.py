@@ -199,12 +199,16 @@ class ViewGroup:
     height: int = 64
     focal: float = 64.0
     """Pixels."""
+    zoom: tuple[float, float] = (1.0, 1.0)
+    """The focal length is multiplied by a number of its own for each scene, log-uniform between these."""
 
     def __call__(self, index: int) -> Sequence[Views]:
         """One scene: world number `index`. Depth is 0 in the sky; one exposure for all views."""
         config, shot = self.worlds.config, self.worlds.shot(index)
+        low, high = self.zoom
+        zoom = low * (high / low) ** float(torch.rand((), generator=stream(config.seed, "zoom", index)))
         cameras = sample_cameras(
-            shot.world, self.views, shot.generator, width=self.width, height=self.height, focal=self.focal,
+            shot.world, self.views, shot.generator, width=self.width, height=self.height, focal=self.focal * zoom,
             overlap=Overlap() if self.views > 1 else None, standing=config.standing,
         )  # fmt: skip
         seen = render_world(shot.world, cameras, config.render)

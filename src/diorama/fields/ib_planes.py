@@ -1,0 +1,218 @@
+"""IB-planes: feature maps of several photographs become density and colour anywhere in space.
+
+Each view has a perspective map, looked up where a point projects to, and a polar map, looked up by the direction from
+its camera to the point, so that the field is defined outside every frustum as well. What the views say of a point is
+pooled, so any number of views in any order will do.
+
+Source: GIBR (arXiv 2402.03445); spec of GIBR, section 2. [paper]: features by projection, polar second maps, a field of
+density and colour. All widths, the pooling, the distance code and the activations are our choices.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from diorama.kernels.view_gather import gather_views, pool_views
+
+PointCode = Literal["distance", "xyz", "depth"]
+Pool = Literal["max", "mean", "softmax"]
+
+
+@dataclass(frozen=True)
+class IBPlanesConfig:
+    """How views are read and pooled. None of these numbers is the paper's."""
+
+    channels: int = 24
+    """Of a view's perspective map."""
+    polar_channels: int = 8
+    """Of a view's polar map; 0: none, and nothing is known outside the frustums."""
+    hidden: int = 48
+    """Width of both MLPs."""
+    layers: int = 2
+    """Linear layers of the MLP that each view goes through, and hidden layers of the decoder after pooling."""
+    octaves: int = 6
+    """Sines and cosines of the point's code."""
+    point_code: PointCode = "distance"
+    """What is known of the place of a point seen from a view: distance; xyz in the camera's axes; planar depth."""
+    pool: Pool = "max"
+    """How views are pooled; max is idempotent: a view given twice changes nothing."""
+    least_depth: float = 1e-2
+    """A camera sees what is farther before it than this (units of the normalised frame)."""
+    pole_average: bool = True
+    """Average the first and the last row of a polar map over azimuth, which means nothing there."""
+    density_shift: float = -1.0
+    """Density is softplus(logit + shift), per unit of the normalised frame."""
+
+    @property
+    def code(self) -> int:
+        """Numbers of the point code."""
+        return {"distance": 2, "xyz": 3, "depth": 2}[self.point_code] * (1 + 2 * self.octaves)
+
+    @property
+    def maps(self) -> int:
+        """Channels of both maps of a view."""
+        return self.channels + self.polar_channels
+
+
+@dataclass(frozen=True)
+class Planes:
+    """The maps of the views of some scenes, and where their cameras stand: all that a sampled scene is.
+
+    intrinsics: fx / width, fy / height, cx / width, cy / height, so maps may have any resolution. present: False for
+    views that only fill up a batch.
+    """
+
+    perspective: Float[Tensor, "scene view c h w"]
+    polar: Float[Tensor, "scene view e p q"] | None
+    world_to_camera: Float[Tensor, "scene view 3 4"]
+    intrinsics: Float[Tensor, "scene view 4"]
+    present: Bool[Tensor, "scene view"]
+
+    def of_scene(self, index: int) -> "Planes":
+        """One scene alone, as a batch of one; absent views are left out."""
+        kept = self.present[index]
+        return Planes(
+            self.perspective[index][kept][None],
+            None if self.polar is None else self.polar[index][kept][None],
+            self.world_to_camera[index][kept][None],
+            self.intrinsics[index][kept][None],
+            kept[kept][None],
+        )
+
+
+def split_maps(
+    maps: Float[Tensor, "scene view m h w"], config: IBPlanesConfig
+) -> tuple[Float[Tensor, "scene view c h w"], Float[Tensor, "scene view e p q"] | None]:
+    """A network's output as perspective maps and, at half the resolution, polar ones."""
+    perspective = maps[:, :, : config.channels]
+    if not config.polar_channels:
+        return perspective, None
+    polar = torch.nn.functional.avg_pool2d(maps[:, :, config.channels :].flatten(0, 1), 2)
+    polar = polar.unflatten(0, maps.shape[:2])
+    return perspective, average_poles(polar) if config.pole_average else polar
+
+
+def average_poles(polar: Float[Tensor, "scene view e p q"]) -> Float[Tensor, "scene view e p q"]:
+    """Polar maps whose first and last row do not depend on azimuth."""
+    ends = polar[..., [0, -1], :].mean(-1, keepdim=True).expand(*polar.shape[:-2], 2, polar.shape[-1])
+    return torch.cat([ends[..., :1, :], polar[..., 1:-1, :], ends[..., 1:, :]], dim=-2)
+
+
+class IBPlaneField(nn.Module):
+    """What all scenes have in common: the MLPs that read planes."""
+
+    def __init__(self, config: IBPlanesConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden = [config.hidden] * config.layers
+        self.read = nn.ModuleList(_linear([config.maps + 1 + config.code, *hidden]))
+        self.decode = nn.ModuleList(_linear([config.hidden, *hidden, 4]))
+        self.nothing = nn.Parameter(torch.zeros(config.hidden))
+
+    def forward(
+        self,
+        planes: Planes,
+        points: Float[Tensor, "scene point xyz=3"],
+        keep: Bool[Tensor, "scene view point"] | None = None,
+    ) -> tuple[Float[Tensor, "scene point"], Float[Tensor, "scene point rgb=3"]]:
+        """Density (per unit, not negative) and colour in [0, 1] of points of the normalised frame.
+
+        keep: which views may be asked about which point; None: all that are present. Where none may, the field is a
+        learned constant. Gradients reach planes and weights, not points.
+        """
+        config = self.config
+        present = planes.present[:, :, None].expand(-1, -1, points.shape[1])
+        kept = present if keep is None else keep & present
+        features, distance = gather_views(
+            points, planes.world_to_camera, planes.intrinsics, planes.perspective, planes.polar,
+            min_depth=config.least_depth, skip=~kept,
+        )  # fmt: skip
+        code = point_code(config, points, planes.world_to_camera, distance)
+        h = _through(self.read, torch.cat([features, code], dim=-1), last=True)
+        pooled, known = pool_views(h, kept, config.pool)
+        pooled = torch.where(known[..., None], pooled, self.nothing.to(pooled))
+        out = _through(self.decode, pooled, last=False).float()
+        density = torch.nn.functional.softplus(out[..., 0] + config.density_shift)
+        return density, torch.sigmoid(out[..., 1:])
+
+
+def point_code(
+    config: IBPlanesConfig,
+    points: Float[Tensor, "scene point xyz=3"],
+    world_to_camera: Float[Tensor, "scene view 3 4"],
+    distance: Float[Tensor, "scene view point"],
+) -> Float[Tensor, "scene view point code"]:
+    """Where a point lies as seen from each view: bounded numbers, themselves and their sines and cosines.
+
+    r becomes r / (1 + r) and log(1 + r), however far a point is; depth likewise, its sign kept; xyz is squashed by
+    1 / (1 + r) (PixelNeRF embeds the plain coordinates).
+    """
+    if config.point_code == "distance":
+        return harmonics(torch.stack([distance / (1.0 + distance), torch.log1p(distance)], dim=-1), config.octaves)
+    local = points[:, None] @ world_to_camera[..., :3].mT + world_to_camera[:, :, None, :, 3]
+    if config.point_code == "xyz":
+        return harmonics(local / (1.0 + distance[..., None]), config.octaves)
+    depth = local[..., 2]
+    return harmonics(
+        torch.stack([depth / (1.0 + depth.abs()), depth.sign() * torch.log1p(depth.abs())], dim=-1), config.octaves
+    )
+
+
+def harmonics(values: Float[Tensor, "*n k"], octaves: int) -> Float[Tensor, "*n m"]:
+    """The values, and sines and cosines of pi/2, pi, 2 pi, ... times them. Source: NeRF (arXiv 2003.08934), eq. 4."""
+    angles = (values[..., None] * (0.5 * math.pi * 2.0 ** torch.arange(octaves, device=values.device))).flatten(-2)
+    return torch.cat([values, angles.sin(), angles.cos()], dim=-1)
+
+
+def _linear(widths: list[int]) -> list[nn.Linear]:
+    return [nn.Linear(given, made) for given, made in itertools.pairwise(widths)]
+
+
+def _through(layers: nn.ModuleList, x: Tensor, *, last: bool) -> Tensor:
+    # linear layers with SiLU after each but, unless `last`, the last
+    for index, layer in enumerate(layers):
+        x = layer(x)
+        if last or index < len(layers) - 1:
+            x = torch.nn.functional.silu(x, inplace=False)
+    return x
+
+
+@dataclass(frozen=True)
+class KeptPlanes:
+    """Planes as the renderer wants a field: rays of several scenes in a row, equally many of each.
+
+    keep: which views may be asked about each ray; None: all that are present.
+    """
+
+    field: IBPlaneField
+    planes: Planes
+    keep: Bool[Tensor, "scene view ray"] | None = None
+
+    @property
+    def proposal(self) -> None:
+        """There is none: the field itself weighs the coarse samples."""
+        return None
+
+    def geometry(
+        self, positions: Float[Tensor, "ray n xyz=3"]
+    ) -> tuple[Float[Tensor, "ray n"], Float[Tensor, "ray n rgb=3"]]:
+        """Density, and the colour in place of features for it."""
+        scenes, (rays, samples) = len(self.planes.present), positions.shape[:2]
+        points = positions.reshape(scenes, -1, 3)
+        keep = None if self.keep is None else self.keep.repeat_interleave(samples, dim=-1)
+        density, colour = self.field(self.planes, points, keep)
+        return density.reshape(rays, samples), colour.reshape(rays, samples, 3)
+
+    def harmonics(self, directions: Float[Tensor, "*batch xyz=3"]) -> Float[Tensor, "*batch k"]:
+        """Nothing: colour does not depend on the direction."""
+        return directions[..., :0]
+
+    def colour(self, geometry: Float[Tensor, "n g"], harmonics: Float[Tensor, "n k"]) -> Float[Tensor, "n rgb=3"]:
+        """What `geometry` gave."""
+        del harmonics
+        return geometry

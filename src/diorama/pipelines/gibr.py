@@ -1,0 +1,354 @@
+"""The training of GIBR: recipes, where scenes come from, what is looked at, what is written."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, assert_never
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diorama.data.images import write_png
+from diorama.data.multiview import MultiViews, SceneBatches
+from diorama.data.scene_sets import SceneSet, open_scenes
+from diorama.diffusion.parameterize import add_noise
+from diorama.diffusion.samplers import noise_from_seeds
+from diorama.errors import InputError
+from diorama.eval.metrics import depth_rank_corr, mean_colour, psnr
+from diorama.fields.ib_planes import IBPlanesConfig
+from diorama.files import write_json
+from diorama.nets.multiview_config import gibr_base, gibr_large, gibr_small, gibr_tiny
+from diorama.pipelines.curves import write_curves
+from diorama.rendering.false_colour import colour_depth
+from diorama.streams import stream
+from diorama.systems.gibr import (
+    GIBR,
+    GIBRConfig,
+    GIBRSampling,
+    GIBRTraining,
+    NoisyViews,
+    draw_targets,
+    from_signed,
+    others_of,
+    render_views,
+    sample,
+    to_signed,
+    training_loss,
+)
+from diorama.training.distributed import Share, wait_for_all
+from diorama.training.gradient import LossFn
+from diorama.training.network import EmaConfig, TrainingConfig
+from diorama.training.optim import AdamWConfig
+from diorama.training.schedule import ScheduleConfig
+from diorama.training.weights import Weights, save_raw
+from diorama.worlds.layouts import Kind
+
+Size = Literal["tiny", "small", "base", "large"]
+
+
+@dataclass(frozen=True)
+class GIBRRecipe:
+    """One way to train the model."""
+
+    config: GIBRConfig
+    training: GIBRTraining
+    pixels: int
+    """Side of the pictures."""
+    views: int
+    """Views that the network is given, clean or noisy; those held out come on top."""
+    batch: int
+    """Scenes a step, over all ranks."""
+    steps: int
+    """Of a whole run, where neither steps nor a budget are given."""
+    loop: TrainingConfig
+
+
+def gibr_recipe(size: Size) -> GIBRRecipe:
+    """The recipe of a size. `small` is for two cores, `base` for one GPU, `large` for several; `tiny` is for tests."""
+    loop = TrainingConfig(
+        optim=AdamWConfig(rate=4e-4, betas=(0.9, 0.99)), schedule=ScheduleConfig(warm_up=300),
+        ema=EmaConfig(decay=0.999), clip=1.0,
+    )  # fmt: skip
+    match size:
+        case "tiny":
+            planes = IBPlanesConfig(channels=16, polar_channels=8, hidden=32)
+            return GIBRRecipe(GIBRConfig(gibr_tiny(), planes), GIBRTraining(), 32, 4, 8, 2_000, loop)
+        case "small":
+            return GIBRRecipe(GIBRConfig(gibr_small(), IBPlanesConfig()), GIBRTraining(), 48, 4, 8, 40_000, loop)
+        case "base":
+            planes = IBPlanesConfig(channels=32, polar_channels=16, hidden=64)
+            training = GIBRTraining(rays=192, held_out=2)
+            return GIBRRecipe(GIBRConfig(gibr_base(), planes), training, 96, 6, 32, 100_000, loop)
+        case "large":
+            planes = IBPlanesConfig(channels=32, polar_channels=16, hidden=64)
+            slow = replace(loop, optim=replace(loop.optim, rate=1e-4), ema=EmaConfig(decay=0.9999))
+            training = GIBRTraining(rays=512, held_out=2)
+            return GIBRRecipe(GIBRConfig(gibr_large(), planes), training, 256, 6, 64, 500_000, slow)
+        case _:
+            assert_never(size)
+
+
+def scene_loss(config: GIBRConfig, training: GIBRTraining) -> LossFn:
+    """The objective as the loop wants it."""
+
+    def loss(network: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, /) -> dict[str, Tensor]:
+        return training_loss(network, MultiViews.from_batch(batch), config, training, generator)
+
+    return loss
+
+
+# Where scenes come from ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SceneData:
+    """Scenes to learn from, by step, and others to be judged by."""
+
+    batch_at: Callable[[int], dict[str, Tensor]]
+    held_out: MultiViews
+    facts: dict[str, Any]
+    """What it is, as JSON; must be the same when a run is resumed."""
+
+
+HELD_OUT = 16
+"""Scenes that are judged by."""
+EVERY_TENTH = 10
+"""Of real scenes, one in this many is held out."""
+WORLD_VIEWS = 10
+"""Photographs that are drawn of each world."""
+WORLD_KINDS: tuple[Kind, ...] = ("object", "object", "room", "outdoor")
+"""What the worlds of a run are; see `worlds.dataset.WorldsConfig`."""
+ZOOM = (0.8, 1.6)
+"""Focal lengths of worlds, in widths of the picture: 64 to 35 degrees across."""
+
+
+def scenes_of_folder(place: Path, recipe: GIBRRecipe, seed: int, share: Share) -> SceneData:
+    """Real scenes of a folder; every tenth is held out (`data.scene_sets.open_scenes`)."""
+    scenes = open_scenes(place)
+    if len(scenes) < 2:
+        raise InputError(f"{place} holds {len(scenes)} scene; at least 2 are needed, one to be judged by.")
+    held = tuple(range(0, len(scenes), EVERY_TENTH))
+    rest = tuple(number for number in range(len(scenes)) if number not in set(held))
+    facts = {"scenes": place.name, "learned": len(rest), "held_out": len(held), "seed": seed}
+    return scene_data(scenes.subset(rest), scenes.subset(held), recipe, seed, share, facts)
+
+
+def scenes_of_worlds(
+    folder: Path, recipe: GIBRRecipe, seed: int, share: Share, *, worlds: int, kinds: Sequence[Kind],
+    textures: Path | None, say: Callable[[str], None],
+) -> SceneData:  # fmt: skip
+    """Photographs of procedural worlds, drawn once into a folder (every rank its part); held-out ones in another."""
+    from diorama.worlds.dataset import ViewGroup, Worlds, WorldsConfig
+    from diorama.worlds.shards import Shards
+    from diorama.worlds.stored import StoredMultiViews, recipe_of, write_scenes
+
+    side = max(recipe.pixels, 64)
+    every = WorldsConfig(kinds=tuple(kinds), seed=seed, textures=textures)
+    shards = -(-worlds // 64)
+    if shards < 1:
+        raise InputError(f"{worlds} worlds were asked for; at least one is needed.")
+    say(f"{64 * shards} worlds are drawn into {folder}, once")
+    sets = []
+    for part, config, count in (("learned", every, shards), ("held_out", replace(every, seed=seed + 1), 1)):
+        group = ViewGroup(Worlds(config), WORLD_VIEWS, side, side, float(side), ZOOM)
+        write_scenes(folder / part, group, count, rank=share.rank, ranks=share.count, told=counted(say, part, count))
+        wait_for_all()
+        sets.append(StoredMultiViews(Shards.open(folder / part)))
+    facts = {**recipe_of(Worlds(every), "scenes"), "stored": 64 * shards}
+    return scene_data(sets[0], sets[1], recipe, seed, share, facts)
+
+
+def counted(say: Callable[[str], None], part: str, count: int) -> Callable[[int], None]:
+    """Says which shard of how many was written."""
+    return lambda shard: say(f"{part}: shard {shard + 1} of {count}")
+
+
+def scene_data(
+    learned: SceneSet, held: SceneSet, recipe: GIBRRecipe, seed: int, share: Share, facts: dict[str, Any]
+) -> SceneData:
+    """Batches of the ones, and a batch of the others."""
+    views = recipe.views + recipe.training.held_out
+    if recipe.batch % share.count:
+        raise InputError(f"a batch of {recipe.batch} cannot be shared by {share.count} ranks. Give --batch N.")
+    batches = SceneBatches(
+        learned, recipe.batch // share.count, views, recipe.pixels, seed, rank=share.rank, ranks=share.count
+    )
+    judged = SceneBatches(held, HELD_OUT, views, recipe.pixels, seed, scale=(1.0, 1.0), depth=True)(0)
+    return SceneData(batches, MultiViews.from_batch(judged), facts)
+
+
+# What is looked at ---------------------------------------------------------------------------------------------------
+
+
+DIAGNOSED_TIME = 0.7
+"""Time of the noisy views when a model is diagnosed."""
+TIMES = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+"""Where the loss is looked at by time."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a model does with scenes that it never saw; spec of GIBR, section 9.1. PSNR in dB.
+
+    Some views are clean, the others at time `DIAGNOSED_TIME`. own_in, own_out: encoded views rendered with their own
+    plane and without. held_out: views that were not encoded. mean_colour: held-out views against the mean colour of
+    the encoded ones. near_mass: share of light that is stopped nearer than half of the true depth, in held-out views.
+    loss_by_t: plain squared error (signed images) of noisy views, own plane left out.
+    """
+
+    psnr_own_in: float
+    psnr_own_out: float
+    psnr_held_out: float
+    psnr_mean_colour: float
+    near_mass: float
+    depth_rank_corr: float
+    loss_by_t: dict[str, float]
+
+
+@torch.no_grad()
+def diagnose(model: GIBR, scenes: MultiViews, training: GIBRTraining) -> Diagnosis:
+    """Look at a model; the same scenes and model give the same numbers."""
+    count = scenes.images.shape[1] - training.held_out
+    encoded, held = scenes.first(count), scenes.last(training.held_out)
+    planes = model.planes(noisy_at(model, encoded, DIAGNOSED_TIME, training, "diagnosis"))
+    own_in, own_out = (render_views(model, planes, encoded, own) for own in ("keep", "drop"))
+    new = render_views(model, planes, held, "keep")
+    flat = torch.stack([mean_colour(views)[:, None, None].expand_as(views[0]) for views in encoded.images])
+    known = held.depth > 0
+    ranks = [depth_rank_corr(a, b) for a, b in zip(new.depth.flatten(0, 1), held.depth.flatten(0, 1), strict=True)]
+    measured = [rank for rank in ranks if rank == rank]
+    return Diagnosis(
+        psnr_own_in=mean_psnr(own_in.colour, encoded.images),
+        psnr_own_out=mean_psnr(own_out.colour, encoded.images),
+        psnr_held_out=mean_psnr(new.colour, held.images),
+        psnr_mean_colour=mean_psnr(flat[:, None].expand_as(held.images), held.images),
+        near_mass=float(new.near_mass[known].mean()),
+        depth_rank_corr=sum(measured) / max(len(measured), 1),
+        loss_by_t={str(time): loss_at(model, encoded, time, training) for time in TIMES},
+    )
+
+
+def noisy_at(model: GIBR, views: MultiViews, time: float, training: GIBRTraining, purpose: str) -> NoisyViews:
+    """All but two of the views at a time (all clean for a regression), the first ones clean."""
+    scenes, count = views.images.shape[:2]
+    given = count if training.regression else max(count - 2, 1)
+    clean = (torch.arange(count) < given).expand(scenes, -1).to(views.images.device)
+    each = torch.where(clean, 0.0, time)
+    noise = torch.randn(views.images.shape, generator=stream(0, purpose)).to(views.images)
+    return NoisyViews.of(views, add_noise(to_signed(views.images), noise, each, model.config.schedule), each, clean)
+
+
+def loss_at(model: GIBR, views: MultiViews, time: float, training: GIBRTraining) -> float:
+    """Mean squared error over random pixels of noisy views, none of the views being clean."""
+    blind = replace(training, regression=False)
+    each = torch.full(views.images.shape[:2], time, device=views.images.device)
+    noise = torch.randn(views.images.shape, generator=stream(0, "loss by time")).to(views.images)
+    images = add_noise(to_signed(views.images), noise, each, model.config.schedule)
+    noisy = NoisyViews.of(views, images, each, torch.zeros_like(each, dtype=torch.bool))
+    targets = draw_targets(views, blind, stream(0, "pixels by time"))
+    seen = model(noisy, targets.rays, others_of(targets.view, each.shape[1]))
+    return float((2.0 * (seen.colour.reshape(targets.colour.shape) - targets.colour)).square().mean())
+
+
+def mean_psnr(made: Float[Tensor, "scene view 3 h w"], true: Float[Tensor, "scene view 3 h w"]) -> float:
+    """Mean over all pictures of their PSNR, dB."""
+    return float(psnr(made.flatten(0, 1), true.flatten(0, 1)).mean())
+
+
+@dataclass(frozen=True)
+class LookAtScenes:
+    """Looks at the averaged network: figures, a sheet of pictures, and curves of both."""
+
+    folder: Path
+    config: GIBRConfig
+    training: GIBRTraining
+    held_out: MultiViews
+    say: Callable[[str], None]
+
+    def __call__(self, network: nn.Module, step: int, /) -> None:
+        """Write `samples/STEP.png`, a line of `held_out.json`, and `curves.html`."""
+        assert isinstance(network, GIBR)
+        device = next(network.parameters()).device
+        scenes = MultiViews.from_batch({name: part.to(device) for name, part in self.held_out.to_batch().items()})
+        found = diagnose(network, scenes, self.training)
+        self.say(
+            f"step {step}: held out {found.psnr_held_out:.2f} dB (mean colour {found.psnr_mean_colour:.2f}), own plane "
+            f"in {found.psnr_own_in:.2f}, out {found.psnr_own_out:.2f}, depth rank {found.depth_rank_corr:.2f}, near "
+            f"mass {found.near_mass:.3f}"
+        )
+        write_diagnosis(self.folder / "held_out.json", step, found)
+        write_curves(self.folder)
+        (self.folder / "samples").mkdir(exist_ok=True)
+        few = MultiViews.from_batch({name: part[:4] for name, part in scenes.to_batch().items()})
+        write_png(self.folder / "samples" / f"{step:07d}.png", scene_sheet(network, few, self.training))
+
+
+def write_diagnosis(file: Path, step: int, found: Diagnosis) -> None:
+    """Add the figures of a step to a JSON file; a step that is looked at again replaces what was there."""
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    known[str(step)] = asdict(found)
+    write_json(file, known)
+
+
+@torch.no_grad()
+def scene_sheet(model: GIBR, scenes: MultiViews, training: GIBRTraining) -> Float[Tensor, "3 h w"]:
+    """For each scene five rows: true views, as the network got them, one step of denoising, then a scene sampled from
+    the first view alone, and its depth. The last columns are the held-out views, rendered from all planes."""
+    count = scenes.images.shape[1] - training.held_out
+    encoded, held = scenes.first(count), scenes.last(training.held_out)
+    noisy = noisy_at(model, encoded, DIAGNOSED_TIME, training, "sheet")
+    planes = model.planes(noisy)
+    once = torch.cat(
+        [render_views(model, planes, encoded, "drop").colour, render_views(model, planes, held, "keep").colour], dim=1
+    )
+    given = torch.zeros(scenes.images.shape[0], count, dtype=torch.bool, device=scenes.images.device)
+    given[:, : count if training.regression else 1] = True
+    drawn = sample(model, encoded, given, noise_from_seeds(range(len(given))), GIBRSampling())
+    whole = render_views(model, drawn.planes, scenes, "keep")
+    shown = torch.cat([drawn.images, whole.colour[:, count:]], dim=1)
+    got = torch.cat([from_signed(noisy.images).clamp(0, 1), torch.ones_like(held.images)], dim=1)
+    rows = []
+    for index in range(len(scenes)):
+        known = scenes.depth[index][scenes.depth[index] > 0]
+        near, far = (float(known.quantile(share)) if len(known) else share + 0.5 for share in (0.02, 0.98))
+        depth = colour_depth(whole.depth[index], whole.opacity[index], near, max(far, 1.01 * near)).movedim(0, 1)
+        rows += [_row(part[index]) for part in (scenes.images, got, once, shown)] + [_row(depth)]
+    return torch.cat(rows, dim=1).cpu()
+
+
+def _row(pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "3 hh ww"]:
+    """Side by side, twice as large, with white between them."""
+    large = pictures.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
+    return torch.cat(list(torch.nn.functional.pad(large, (2, 2, 2, 2), value=1.0)), dim=-1)
+
+
+# What is written at the end ------------------------------------------------------------------------------------------
+
+
+def save_gibr(config: GIBRConfig, weights: Weights, folder: Path, card: str) -> None:
+    """The averaged weights as a model in half precision, and the raw ones beside it to go on from."""
+    model = GIBR(config)
+    model.load_state_dict(weights.average)
+    model.save_pretrained(folder, card=card, half=True, force=True)
+    save_raw(folder, weights)
+
+
+def gibr_card(
+    command: str, facts: dict[str, Any], step: int, seconds: float, hardware: str, diagnosis_file: Path
+) -> str:
+    """The card: how the weights were made, and what they do with scenes they never saw."""
+    lines = [
+        "Made by", "", f"    {command}", "",
+        f"{step} steps, the last {seconds / 3600:.2f} hours of them on {hardware}. "
+        f"Data: `{json.dumps(facts, sort_keys=True)}`.", "",
+    ]  # fmt: skip
+    if diagnosis_file.is_file():
+        found = json.loads(diagnosis_file.read_text(encoding="utf-8")).get(str(step), {})
+        lines += [f"On {HELD_OUT} held-out scenes of the same kind:", "", "| figure | value |", "|---|---|"]
+        lines += [f"| {name} | {value:.3f} |" for name, value in found.items() if isinstance(value, float)] + [""]
+    lines += [
+        "`raw.safetensors` holds the weights before averaging: `diorama train --continue-from` goes on from them."
+    ]
+    return "\n".join(lines)
