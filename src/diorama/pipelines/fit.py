@@ -22,6 +22,7 @@ from diorama.pipelines.presets import FitPreset, PresetName, choose_preset
 from diorama.priors.guide import scale_warning
 from diorama.priors.photometric import exposure_spread
 from diorama.priors.prior import NullPrior, Prior
+from diorama.priors.sampled import SampledViews
 from diorama.priors.stereo import plane_sweep_stereo
 from diorama.rendering.render import Background
 from diorama.scenes.scene import Scene
@@ -99,6 +100,8 @@ class Plan:
     confidence: Float[Tensor, "view a b"] | None
     notes: tuple[str, ...]
     prior: Prior | None = None
+    sampled: SampledViews | None = None
+    """Views that a generative model imagined, in the normalised frame."""
 
 
 def plan_fit(
@@ -269,7 +272,7 @@ def build(plan: Plan, steps: int, seed: int, device: str) -> DiffusioNeRF:
         field = HashField(plan.preset.field).to(device)
     pool = PixelPool(plan.views, plan.depth, plan.confidence)
     prior = None if plan.prior is None else plan.prior.to(device)
-    return DiffusioNeRF(plan.preset.fit, field, pool, plan.frame, steps, seed, prior).to(device)
+    return DiffusioNeRF(plan.preset.fit, field, pool, plan.frame, steps, seed, prior, plan.sampled).to(device)
 
 
 def seconds_per_step(plan: Plan, seed: int, device: str, *, warm: int = 8, timed: int = 24) -> float:

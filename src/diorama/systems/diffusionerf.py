@@ -22,6 +22,7 @@ from diorama.priors.guide import PriorConfig, gradient_norms, guide_of
 from diorama.priors.patches import between_photos
 from diorama.priors.photometric import over, with_gain
 from diorama.priors.prior import Prior
+from diorama.priors.sampled import SampledConfig, SampledPool, SampledViews, area_error
 from diorama.priors.schedule import Ramp, constant
 from diorama.rendering.render import (
     Background,
@@ -104,6 +105,8 @@ class DiffusioNeRFConfig:
     losses: LossConfig = LossConfig()
     prior: PriorConfig = PriorConfig()
     """How a prior is asked, if the fit is given one."""
+    sampled: SampledConfig = SampledConfig()
+    """How loudly views speak that a generative model imagined, if the fit is given any."""
     anneal: float = 0.1
     """Share of the run in which the proposal is flattened. Source: mip-NeRF 360, section C."""
     exposure: bool = False
@@ -140,6 +143,7 @@ class DiffusioNeRF(nn.Module):
         steps: int,
         seed: int,
         prior: Prior | None = None,
+        sampled: SampledViews | None = None,
     ) -> None:
         super().__init__()
         self.config, self.field, self.pool, self.frame = config, field, pool, frame
@@ -152,6 +156,7 @@ class DiffusioNeRF(nn.Module):
         self.guide = guide_of(prior, config.prior, pool.views, steps)
         if self.guide is not None:
             self.register_buffer("prior_scale", torch.tensor([0.0, 0.0]))
+        self.sampled = None if sampled is None else SampledPool(sampled, config.sampled)
 
     # The algorithm, step by step -------------------------------------------------------------------------------
 
@@ -170,6 +175,7 @@ class DiffusioNeRF(nn.Module):
         losses |= self.geometric(seen, batch, rays, step)
         losses |= self.smooth(step)
         losses |= self.unseen(step, losses["photometric"])
+        losses |= self.imagined(step)
         if terms.density_decay:
             decay = torch.stack([p.square().sum() for p in self.field.density_head.parameters()]).sum()
             losses["density_decay"] = terms.density_decay * decay
@@ -284,6 +290,28 @@ class DiffusioNeRF(nn.Module):
         scale = found if known == 0 else known**config.smoothing * found ** (1.0 - config.smoothing)
         self.prior_scale.copy_(torch.tensor([scale, scale * ratio]))
         return scale
+
+    def imagined(self, step: int) -> dict[str, Tensor]:
+        """Views that a generative model sampled, where no photograph shows the surface; see `priors.sampled`."""
+        pool = self.sampled
+        if pool is None or not pool.speaks_at(step, self.steps):
+            return {}
+        config, generator = pool.config, stream(self.seed, "sampled views", step)
+        batch = pool.draw(generator)
+        rays = batch.rays.to(self.device)
+        background = background_colour(self.config.background, len(rays), generator, rays.origins)
+        seen = self.render(rays, generator, background, step)
+        rays_a_pixel = config.side**2
+        losses = {}
+        if weight := config.weight.at(step, self.steps) * config.every:
+            losses["sampled"] = weight * area_error(seen.colour, batch, rays_a_pixel)
+        if weight := config.depth.at(step, self.steps) * config.every:
+            depth, trust = (part.repeat_interleave(rays_a_pixel).to(rays.cosine) for part in (batch.depth, batch.trust))
+            error = geometry.inverse_depth_error(
+                seen.weights, seen.edges, rays.cosine, depth, trust, self.frame.median_depth
+            )
+            losses["sampled_depth"] = weight * error.mean()
+        return losses
 
     def smooth(self, step: int) -> dict[str, Tensor]:
         """Smoothness of inverse depth on patches from poses between two photos."""

@@ -1,0 +1,51 @@
+"""Imagined views as a loss: areas, trust, and fading."""
+
+import torch
+
+from diorama.cameras.pinhole import Cameras
+from diorama.priors.sampled import SampledConfig, SampledPool, SampledViews, area_error
+from diorama.priors.schedule import Ramp
+
+
+def views(observed=None, deviation=0.0, side=8):
+    pose = torch.eye(4).repeat(2, 1, 1)
+    cameras = Cameras.pinhole(
+        pose, torch.full((2, 2), 8.0), torch.full((2, 2), side / 2), torch.full((2, 2), side, dtype=torch.int64)
+    )
+    x = (torch.arange(side) + 0.5) / side
+    colour = torch.stack([x.expand(side, side), x[:, None].expand(side, side), torch.zeros(side, side)])
+    flat = torch.zeros(2, side, side)
+    observed = flat > 1 if observed is None else observed
+    return SampledViews(cameras, colour.expand(2, -1, -1, -1).contiguous(), flat + deviation, flat + 2.0, observed)
+
+
+def test_the_mean_of_a_pixels_rays_is_compared_so_a_finer_picture_with_the_same_means_costs_nothing():
+    config = SampledConfig(pixels=64, side=4)
+    batch = SampledPool(views(), config).draw(torch.Generator().manual_seed(0))
+    plane = batch.rays.directions[:, :2] / batch.rays.directions[:, 2:]
+    ramp = torch.cat([plane + 0.5, torch.zeros(len(plane), 1)], dim=-1)  # linear: its mean over a pixel is the pixel
+    assert float(area_error(ramp, batch, 16)) < 1e-10
+    ripple = ramp + torch.tensor([1.0, -1.0]).repeat(len(ramp) // 2)[:, None]  # a checker that a pixel cannot hold
+    assert float(area_error(ripple, batch, 16)) < 1e-10
+    assert float(area_error(ramp + 0.1, batch, 16)) > 5e-3
+
+
+def test_pixels_that_a_photograph_shows_are_never_drawn():
+    observed = torch.zeros(2, 8, 8, dtype=torch.bool)
+    observed[:, :, :4] = True
+    batch = SampledPool(views(observed), SampledConfig(pixels=500)).draw(torch.Generator().manual_seed(1))
+    assert float(batch.colour[:, 0].min()) > 0.5
+    silent = SampledPool(views(torch.ones_like(observed)), SampledConfig())
+    assert not silent.speaks_at(0, 100)
+
+
+def test_a_pixel_counts_half_where_samples_differ_by_the_doubt():
+    assert torch.allclose(views(deviation=0.05).trust(0.05), torch.tensor(0.5))
+    assert torch.allclose(views().trust(0.05), torch.tensor(1.0))
+
+
+def test_the_samples_fall_silent_before_the_run_ends():
+    pool = SampledPool(views(), SampledConfig(weight=Ramp(1.0, 0.0, 0.1, 0.6), every=1))
+    assert pool.speaks_at(0, 1000)
+    assert pool.speaks_at(590, 1000)
+    assert not any(pool.speaks_at(step, 1000) for step in range(600, 1000))
