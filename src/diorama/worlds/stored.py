@@ -4,13 +4,13 @@ Drawing a world costs more than learning from it, so training reads `shards`. Wh
 crop, mirroring, scale, which views) is drawn anew at every reading, from the seed and the step alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from diorama.cameras.patches import PatchWindow
@@ -132,7 +132,9 @@ def write_scenes(
             "centre": torch.stack([_cameras(one).centre for one in scenes]),
         }
 
-    size = {"views": group.views, "width": group.width, "height": group.height, "focal": group.focal}
+    size = {
+        "views": group.views, "width": group.width, "height": group.height, "focal": group.focal, "zoom": group.zoom,
+    }  # fmt: skip
     recipe = recipe_of(group.worlds, "scenes", per_shard=per_shard, **size)
     return write_shards(folder, make, shards, recipe, rank=rank, ranks=ranks, told=told)
 
@@ -160,8 +162,7 @@ class StoredScenes:
     ranks: int = 1
 
     def __post_init__(self) -> None:
-        if self.shards.recipe.get("what") != "scenes":
-            raise InputError(f"{self.shards.folder} holds {self.shards.recipe.get('what')}, not scenes.")
+        _require_scenes(self.shards)
         stored = int(self.shards.recipe["views"])
         if not 1 <= self.views <= stored:
             raise InputError(f"{self.views} views of scenes that have {stored}. Ask for 1 to {stored}.")
@@ -175,18 +176,62 @@ class StoredScenes:
         scenes = []
         for row, number in enumerate(chosen):
             order = torch.randperm(stored, generator=generator)[: self.views]
-            photos = rows["photos"][row, order].float() / 255
-            size = torch.tensor([photos.shape[3], photos.shape[2]]).expand(self.views, 2)
-            depth = unpack_depth(rows["depth"][row, order])
-            pose, focal, centre = (rows[name][row, order] for name in ("pose", "focal", "centre"))
-            scenes.append(
-                Views(
-                    photos,
-                    tuple(f"{number:06d}_{view:02d}.png" for view in order.tolist()),
-                    Cameras.pinhole(pose, focal, centre, size),
-                    depth=torch.where(torch.isfinite(depth), depth, 0.0),
-                    frame=Frame("diorama world", "metres"),
-                    layout="world",
-                )
-            )
+            scenes.append(_stored_views(rows, row, number, order))
         return scenes
+
+
+@dataclass(frozen=True)
+class StoredMultiViews:
+    """Stored scenes as a `data.scene_sets.SceneSet`: what `data.multiview.SceneBatches` takes photos of worlds from."""
+
+    shards: Shards
+
+    def __post_init__(self) -> None:
+        _require_scenes(self.shards)
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Numbers of the worlds."""
+        return tuple(f"{number:06d}" for number in range(len(self.shards)))
+
+    def frame_count(self, index: int) -> int:
+        """How many views each scene has: the same for all."""
+        del index
+        return int(self.shards.recipe["views"])
+
+    def cameras(self, index: int) -> Cameras:
+        """The cameras of a scene, in metres times the world's scale."""
+        return _cameras(self.read(index))
+
+    def read(
+        self, index: int, frames: Sequence[int] | None = None, max_side: int | None = None, depth: bool = True
+    ) -> Views:
+        """These views of a scene (None: all) at the size they have; max_side and depth change nothing."""
+        del max_side, depth
+        rows = self.shards.rows([index])
+        order = torch.arange(rows["photos"].shape[1]) if frames is None else torch.tensor(list(frames))
+        return _stored_views(rows, 0, index, order)
+
+
+def _stored_views(rows: dict[str, Tensor], row: int, number: int, order: Int[Tensor, "view"]) -> Views:
+    """Some views of one stored scene; depth is 0 in the sky."""
+    photos = rows["photos"][row, order].float() / 255
+    size = torch.tensor([photos.shape[3], photos.shape[2]]).expand(len(order), 2)
+    depth = unpack_depth(rows["depth"][row, order])
+    pose, focal, centre = (rows[name][row, order] for name in ("pose", "focal", "centre"))
+    return Views(
+        photos,
+        tuple(f"{number:06d}_{view:02d}.png" for view in order.tolist()),
+        Cameras.pinhole(pose, focal, centre, size),
+        depth=torch.where(torch.isfinite(depth), depth, 0.0),
+        frame=Frame("diorama world", "metres"),
+        layout="world",
+    )
+
+
+def _require_scenes(shards: Shards) -> None:
+    if shards.recipe.get("what") != "scenes":
+        raise InputError(f"{shards.folder} holds {shards.recipe.get('what')}, not scenes.")
