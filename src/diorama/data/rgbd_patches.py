@@ -67,6 +67,8 @@ class CropConfig:
     """Largest share of pixels without depth; they get the depth of their neighbours."""
     flip: bool = True
     """Mirror half of the patches left to right."""
+    known_from: float = 0.5
+    """Share of a pixel's area with depth from which on it has depth; less for depth scattered over finer pictures."""
 
 
 STANDARD_CROPS = CropConfig()
@@ -103,7 +105,7 @@ def crop_patches(
     nothing = torch.zeros(0, 4, size, size), torch.zeros(0, size, size, dtype=torch.bool)
     if bool((focal < (1.0 - 1e-6) * window.focal).any()):
         return nothing
-    small, disparity, known = shrink(colour, depth, focal, window.focal, floor)
+    small, disparity, known = shrink(colour, depth, focal, window.focal, floor, config.known_from)
     height, width = known.shape
     if height < size or width < size:
         return nothing
@@ -130,10 +132,11 @@ def shrink(
     focal: Float[Tensor, "xy=2"],
     target: float,
     floor: float = DEPTH_FLOOR,
+    known_from: float = 0.5,
 ) -> tuple[Float[Tensor, "3 a b"], Float[Tensor, "a b"], Bool[Tensor, "a b"]]:
     """Colour, disparity and where disparity is known, at the resolution where the focal length is `target` pixels.
 
-    Known means: at least half of the area is. Pictures only shrink: `target` is at most the focal length.
+    Known means: at least `known_from` of the area is. Pictures only shrink: `target` is at most the focal length.
     """
     height, width = depth.shape
     scale = (target / focal).clamp_max(1.0)
@@ -143,7 +146,7 @@ def shrink(
     stack = torch.cat([colour, near[None], there[None]]).permute(1, 2, 0).contiguous().numpy()
     mean = torch.from_numpy(area_average(stack, columns, rows)).permute(2, 0, 1)
     share = mean[4]
-    return mean[:3].clamp(0.0, 1.0), mean[3] / share.clamp_min(1e-6), share >= 0.5
+    return mean[:3].clamp(0.0, 1.0), mean[3] / share.clamp_min(1e-6), share >= known_from
 
 
 def fill_unknown(values: Float[Tensor, "h w"], known: Bool[Tensor, "h w"]) -> Float[Tensor, "h w"]:
