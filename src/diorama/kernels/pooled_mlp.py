@@ -1,0 +1,155 @@
+"""What several views say of a point becomes one: an MLP on what each view holds for it, and the largest answer.
+
+Layer after layer over all points and views, a CPU writes every activation to memory and reads it back. Here a piece of
+the points goes through everything at once and stays in the cache; for the gradient it goes through again, so that
+nothing but the inputs is kept. Optionally in bfloat16, which is what an AMX or AVX-512 processor multiplies fastest.
+
+Twins in torch alone: the products are the processor's own already. On CUDA pieces are large.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+ROWS = {"cpu": 8192}
+"""Rows (points times views) per piece on a kind of device; elsewhere `MANY`."""
+MANY = 1 << 20
+
+More = Callable[[int, slice], Tensor]
+"""(scene, piece of its points) -> further inputs (view, point, k) of the MLP, which carry no gradient."""
+
+
+def pooled_mlp(
+    features: Float[Tensor, "scene view point f"],
+    keep: Bool[Tensor, "scene view point"],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    more: More,
+    *,
+    compute: torch.dtype = torch.float32,
+) -> tuple[Float[Tensor, "scene point d"], Bool[Tensor, "scene point"]]:
+    """Linear layers with SiLU after each on [features, more], then per channel the largest over kept views.
+
+    Returns that, 0 where no view is kept, and whether any is. weights are (out, in), as in `torch.nn.Linear`. Gradients
+    to features, weights and biases, once; of equal answers the first view gets it. compute: type of the products and
+    activations; sums of the gradient are float32. Same values as `pooled_mlp_reference`.
+    """
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (features, *weights, *biases)):
+        pooled = _PooledMlp.apply(features, keep, more, compute, *weights, *biases)
+    else:
+        pooled = _forward(features, keep, more, compute, weights, biases)
+    return pooled, keep.any(1)
+
+
+def pooled_mlp_reference(
+    features: Float[Tensor, "scene view point f"],
+    keep: Bool[Tensor, "scene view point"],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    more: More,
+) -> tuple[Float[Tensor, "scene point d"], Bool[Tensor, "scene point"]]:
+    """`pooled_mlp` in plain torch, all points at once."""
+    every = slice(0, features.shape[2])
+    h = torch.cat([features, torch.stack([more(scene, every) for scene in range(len(features))])], dim=-1)
+    for weight, bias in zip(weights, biases, strict=True):
+        h = F.silu(F.linear(h, weight, bias))
+    known = keep.any(1)
+    pooled = h.masked_fill(~keep[..., None], torch.finfo(h.dtype).min).max(1).values
+    return pooled.masked_fill(~known[..., None], 0.0), known
+
+
+def _pieces(features: Tensor) -> list[tuple[int, slice]]:
+    scenes, views, count = features.shape[:3]
+    length = max(1, ROWS.get(features.device.type, MANY) // views)
+    return [(scene, slice(a, min(a + length, count))) for scene in range(scenes) for a in range(0, count, length)]
+
+
+def _given(features: Tensor, more: More, scene: int, piece: slice, compute: torch.dtype) -> Tensor:
+    # the rows of a piece, view after view, as the first layer gets them
+    further = more(scene, piece)
+    return torch.cat([features[scene, :, piece].to(compute), further.to(compute)], dim=-1).flatten(0, 1)
+
+
+def _largest(h: Tensor, keep: Tensor) -> Tensor:
+    # over views, of (view, point, d); the least number there is where no view is kept
+    h = h.masked_fill(~keep[..., None], torch.finfo(h.dtype).min)
+    return functools.reduce(torch.maximum, h.unbind(0))  # a chain of comparisons: many times faster than h.max(0)
+
+
+def _to_largest(h: Tensor, keep: Tensor, gradient: Tensor) -> Tensor:
+    # the gradient of `_largest`: to the first of the kept views whose answer it was
+    largest, slope = _largest(h, keep), torch.empty_like(h)
+    open_still = torch.ones_like(gradient, dtype=torch.bool)
+    for view in range(len(h)):
+        chosen = (h[view] == largest) & keep[view, :, None] & open_still
+        open_still &= ~chosen
+        torch.mul(gradient, chosen, out=slope[view])
+    return slope
+
+
+def _forward(
+    features: Tensor,
+    keep: Tensor,
+    more: More,
+    compute: torch.dtype,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+) -> Tensor:
+    turned = [weight.detach().to(compute).t() for weight in weights]
+    shifts = [bias.detach().to(compute) for bias in biases]
+    single = torch.promote_types(features.dtype, torch.float32)
+    pooled = features.new_empty(len(features), features.shape[2], weights[-1].shape[0], dtype=single)
+    with torch.autocast(features.device.type, enabled=False):
+        for scene, piece in _pieces(features):
+            h = _given(features, more, scene, piece, compute)
+            for turn, shift in zip(turned, shifts, strict=True):
+                h = F.silu(torch.addmm(shift, h, turn), inplace=True)
+            pooled[scene, piece] = _largest(h.unflatten(0, (features.shape[1], -1)), keep[scene, :, piece])
+    return pooled.masked_fill_(~keep.any(1)[..., None], 0.0)
+
+
+class _PooledMlp(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, keep: Tensor, more: More, compute: torch.dtype, *parameters: Tensor
+    ) -> Tensor:
+        layers = len(parameters) // 2
+        ctx.save_for_backward(features, keep, *parameters)
+        ctx.more, ctx.compute = more, compute
+        return _forward(features, keep, more, compute, parameters[:layers], parameters[layers:])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        features, keep, *parameters = ctx.saved_tensors
+        layers, compute, views = len(parameters) // 2, ctx.compute, features.shape[1]
+        products = [weight.to(compute) for weight in parameters[:layers]]
+        shifts = [bias.to(compute) for bias in parameters[layers:]]
+        to_parameters = [torch.zeros_like(parameter, dtype=gradient.dtype) for parameter in parameters]
+        to_features = torch.empty_like(features) if ctx.needs_input_grad[0] else None
+        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+            for scene, piece in _pieces(features):
+                given = [_given(features, ctx.more, scene, piece, compute)]
+                before = []
+                for product, shift in zip(products, shifts, strict=True):
+                    before.append(torch.addmm(shift, given[-1], product.t()))
+                    given.append(F.silu(before[-1]))
+                kept = keep[scene, :, piece]
+                h = given[-1].unflatten(0, (views, -1))
+                slope = _to_largest(h, kept, gradient[scene, piece].to(compute)).flatten(0, 1)
+                for layer in range(layers - 1, -1, -1):
+                    slope = torch.ops.aten.silu_backward(slope, before[layer])
+                    to_parameters[layer] += slope.t() @ given[layer]
+                    to_parameters[layers + layer] += slope.sum(0, dtype=gradient.dtype)
+                    if layer or to_features is not None:
+                        slope = slope @ products[layer]
+                if to_features is not None:
+                    part = slope[:, : features.shape[-1]].unflatten(0, (views, -1))
+                    to_features[scene, :, piece] = part.to(to_features.dtype)
+        cast = [made.to(parameter.dtype) for made, parameter in zip(to_parameters, parameters, strict=True)]
+        return to_features, None, None, None, *cast

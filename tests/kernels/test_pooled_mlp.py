@@ -1,0 +1,58 @@
+"""The MLP over views and its pooling: pieces against the whole, values and gradients."""
+
+import pytest
+import torch
+
+from diorama.kernels import pooled_mlp as module
+from diorama.kernels.pooled_mlp import pooled_mlp, pooled_mlp_reference
+
+
+def make(dtype=torch.float64, views=3, points=50):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, views, points, 5, generator=generator, dtype=dtype)
+    keep = torch.rand(2, views, points, generator=generator) < 0.7
+    keep[0, :, :4] = False
+    extra = torch.randn(2, views, points, 3, generator=generator, dtype=dtype)
+    weights = [torch.randn(o, i, generator=generator).to(dtype) for o, i in ((6, 8), (4, 6))]
+    biases = [torch.randn(6, generator=generator, dtype=dtype), torch.randn(4, generator=generator, dtype=dtype)]
+    return features, keep, weights, biases, lambda scene, piece: extra[scene, :, piece]
+
+
+@pytest.mark.parametrize("rows", [7, 64, 100_000])
+def test_pieces_of_any_size_give_what_all_points_at_once_give(rows, monkeypatch):
+    monkeypatch.setitem(module.ROWS, "cpu", rows)
+    features, keep, weights, biases, more = make(torch.float32)
+    leaves = [features, *weights, *biases]
+    found = []
+    for function in (pooled_mlp, pooled_mlp_reference):
+        given = [leaf.clone().requires_grad_() for leaf in leaves]
+        pooled, known = function(given[0], keep, given[1:3], given[3:], more)
+        (pooled * torch.linspace(-1, 1, pooled.numel()).reshape(pooled.shape)).sum().backward()
+        found.append([pooled.detach(), known, *(leaf.grad for leaf in given)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_where_no_view_is_kept_the_answer_is_zero_and_has_no_gradient():
+    features, keep, weights, biases, more = make(torch.float32)
+    given = features.clone().requires_grad_()
+    pooled, known = pooled_mlp(given, keep, weights, biases, more)
+    pooled.sum().backward()
+    assert not known[0, :4].any()
+    assert not pooled[0, :4].any()
+    assert not given.grad[~keep].any()
+    assert given.grad.isfinite().all()
+
+
+def test_without_gradients_the_values_are_the_same():
+    features, keep, weights, biases, more = make(torch.float32)
+    with torch.no_grad():
+        plain = pooled_mlp(features, keep, weights, biases, more)[0]
+    assert torch.equal(plain, pooled_mlp(features.clone().requires_grad_(), keep, weights, biases, more)[0].detach())
+
+
+def test_bfloat16_departs_by_its_rounding_alone():
+    features, keep, weights, biases, more = make(torch.float32, points=400)
+    exact = pooled_mlp(features, keep, weights, biases, more)[0]
+    rounded = pooled_mlp(features, keep, weights, biases, more, compute=torch.bfloat16)[0]
+    assert float((rounded - exact).norm() / exact.norm()) < 0.02
