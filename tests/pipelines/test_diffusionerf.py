@@ -57,11 +57,11 @@ def test_under_the_null_prior_the_scene_is_the_baselines(views, tmp_path):
 
 
 def test_a_trained_folder_is_a_prior_and_resuming_is_bit_equal(views, tmp_path, monkeypatch):
-    from diorama.pipelines import reconstruct as verb
+    from diorama.pipelines import fit_run
 
     torch.manual_seed(0)
     RgbdPatchPrior(TINY_NETWORK, TINY_ENCODING).save_pretrained(tmp_path / "prior", half=True)
-    monkeypatch.setattr(verb, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(fit_run, "CHECKPOINT_SECONDS", -1.0)
 
     class StoppedError(Exception):
         pass

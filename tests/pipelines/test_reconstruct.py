@@ -11,12 +11,14 @@ import diorama
 from diorama.cameras.pinhole import Cameras
 from diorama.data.tensors import load_tensors
 from diorama.data.views import Views
-from diorama.errors import InputError, OutputError, ViewsError
+from diorama.errors import InputError, MemoryLimitError, OutputError, ViewsError
 from diorama.fields.hashgrid import GridConfig, HashFieldConfig
-from diorama.pipelines import reconstruct as verb
+from diorama.pipelines import fit_run
 from diorama.pipelines.presets import laptop
 from diorama.pipelines.quantities import parse_bytes, parse_seconds
 from diorama.pipelines.reconstruct import reconstruct
+from diorama.rendering import render
+from diorama.systems import diffusionerf
 from diorama.training.loop import NonFiniteLossError
 
 TINY = replace(
@@ -58,7 +60,7 @@ def weights(path):
 
 
 def test_killed_and_resumed_ends_bit_equal(views, tmp_path, monkeypatch):
-    monkeypatch.setattr(verb, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(fit_run, "CHECKPOINT_SECONDS", -1.0)
     reconstruct(views, preset=TINY, steps=12, output=tmp_path / "whole")
     with pytest.raises(StoppedError):
         reconstruct(views, preset=TINY, steps=12, output=tmp_path / "cut", callback=stop_at(7))
@@ -81,6 +83,44 @@ def test_ctrl_c_keeps_the_work(views, tmp_path):
         reconstruct(views, preset=TINY, steps=12, output=tmp_path / "scene", callback=interrupt)
     _, meta = load_tensors(tmp_path / "scene.partial" / "checkpoint.safetensors")
     assert meta["step"] == 5
+
+
+def narrow(monkeypatch, most):
+    """A machine whose memory holds the samples of so many rays; returns how many were rendered at a time."""
+    taken, render_rays = [], render.render_rays
+
+    def limited(field, rays, *rest):
+        if len(rays) > most and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        taken.append(len(rays))
+        return render_rays(field, rays, *rest)
+
+    for module in (render, diffusionerf):
+        monkeypatch.setattr(module, "render_rays", limited)
+    return taken
+
+
+def test_out_of_memory_halves_the_rays_at_a_time_and_goes_on(views, tmp_path, monkeypatch):
+    taken, told = narrow(monkeypatch, 40), []
+    scene = reconstruct(views, preset=TINY, steps=4, split="none", output=tmp_path / "scene", say=told.append)
+    assert "out of memory at step 0: 32 rays are rendered at a time from now on, instead of 64" in told
+    assert scene.provenance["rays_at_once"] == 32
+    assert scene.provenance["steps"] == 4
+    assert taken.count(32) >= 2 * 2 * 4, "each step twice 32 rays, and again for the gradient"
+
+
+def test_less_at_a_time_is_the_same_fit_but_for_random_bins(views, monkeypatch):
+    plain = reconstruct(views, preset=TINY, steps=30, split="none")
+    narrow(monkeypatch, 40)
+    pieces = reconstruct(views, preset=TINY, steps=30, split="none")
+    one, two = (scene.render(views.cameras).colour for scene in (plain, pieces))
+    assert float((one - two).abs().mean()) < 0.3 * float((one - views.images).abs().mean())
+
+
+def test_memory_that_is_never_enough_is_said_with_what_to_do(views, monkeypatch):
+    narrow(monkeypatch, 8)
+    with pytest.raises(MemoryLimitError, match=r"step 0 does not fit.*--max-side"):
+        reconstruct(views, preset=TINY, steps=4, split="none")
 
 
 def test_other_arguments_do_not_resume_and_say_the_difference(views, tmp_path):

@@ -171,6 +171,19 @@ def test_what_is_empty_is_far_where_there_is_a_sky(views):
     assert disparity == pytest.approx([0.1, 0.05, 0.0], abs=1e-6)
 
 
+def test_a_patch_in_pieces_is_the_same_patch(views):
+    preset = asked(laptop(), every=1, gradient_share=None)
+    whole, pieces = (build(plan_of(views, preset, GAUSSIAN), 100, 0, "cpu") for _ in range(2))
+    said = [pieces.use_less_memory() for _ in range(3)]
+    assert "128 rays are rendered at a time from now on, instead of 256" in said[0]
+    assert pieces.at_once == 32
+    assert pieces.use_less_memory() is None
+    for system in (whole, pieces):
+        system.losses(8)["prior"].backward()
+    one, two = whole.field.table.grad, pieces.field.table.grad
+    torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6 * float(one.abs().max()))
+
+
 def test_tables_get_another_epsilon_only_with_a_prior(views):
     preset = asked(laptop())
     assert plan_of(views, preset).preset.optim.table_eps == 1e-15

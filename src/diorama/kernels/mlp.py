@@ -92,8 +92,9 @@ class _PiecewiseMlp(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        layers, compute = len(ctx.saved_tensors) // 2, ctx.compute
-        weights, given = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
+        saved, compute = ctx.saved_tensors, ctx.compute  # read once: checkpoints compute them again at every reading
+        layers = len(saved) // 2
+        weights, given = saved[:layers], saved[layers:]
         products = [weight.to(compute) for weight in weights]
         to_weights = [torch.zeros_like(weight) for weight in weights]
         to_biases = [weight.new_zeros(weight.shape[0]) for weight in weights]

@@ -2,7 +2,6 @@
 
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,58 +15,28 @@ from diorama.data.views import Views
 from diorama.errors import InputError, ViewsError
 from diorama.pipelines.fit import (
     Geometry,
-    HeldOut,
     Plan,
-    as_scene,
-    build,
     held_out,
     measure_geometry,
     plan_fit,
     seconds_per_step,
     within_memory,
 )
+from diorama.pipelines.fit_run import Callback, FitRun, Progress, Say, quiet
 from diorama.pipelines.presets import FEW_PHOTOS, FitPreset, PresetName
 from diorama.pipelines.priors import Method, choose_method
 from diorama.pipelines.quantities import parse_bytes, parse_seconds
+from diorama.pipelines.uncertainty import Several, fit_several, sample_folders
 from diorama.pipelines.workspace import Workspace, input_hashes
 from diorama.priors.prior import Prior
 from diorama.scenes.config import to_json
 from diorama.scenes.scene import Scene
-from diorama.scenes.storage import save_scene
-from diorama.systems.diffusionerf import DiffusioNeRF
-from diorama.training.loop import train_steps
-from diorama.training.optim import adam, exponential
+from diorama.scenes.storage import read_card, save_scene
 
 if TYPE_CHECKING:
     from diorama.viewer.server import Viewer
 
 Masks = Literal["auto", "object", "none"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a fit stands, as callbacks see it."""
-
-    step: int
-    steps: int
-    seconds: float
-    losses: dict[str, float]
-    psnr: float | None
-    """PSNR (dB) over a sample of held-out pixels at the last look; None without held-out photos."""
-    scene: Callable[[], Scene]
-    """The scene as it is now."""
-
-
-CHECKPOINT_SECONDS = 30.0
-"""Between checkpoints, or as rarely as keeps them under 5 % of the time."""
-
-Callback = Callable[[Progress], None]
-Say = Callable[[str], None]
-
-
-def quiet(line: str) -> None:
-    """Say nothing."""
-    del line
 
 
 def choose_device(device: str | None) -> str:
@@ -100,6 +69,7 @@ def reconstruct(
     output: Path | str | None = None,
     force: bool = False,
     notes: dict[str, Any] | None = None,
+    uncertainty: Several | int | None = None,
     say: Say = quiet,
 ) -> Scene:
     """Fit a scene to photos.
@@ -108,9 +78,13 @@ def reconstruct(
     split: which photos are held out (`data.splits`); count: how many training photos are used. steps, or budget
     (seconds, or `5m`), say how long; a budget becomes a number of steps once, after a short timing. output: where the
     scene is saved; unfinished work then lies in `OUTPUT.partial` and the same call goes on with it. callback: called
-    after every step. notes: stored in the provenance. say: told every choice, a line each.
-    Raises InputError, ViewsError or OutputError for what the caller can mend.
+    after every step. notes: stored in the provenance. uncertainty: fit so many times and store, with the first scene,
+    how much they disagree (`pipelines.uncertainty`); a budget is for all of them together. say: told every choice, a
+    line each. Raises InputError, ViewsError or OutputError for what the caller can mend.
     """
+    several = Several(uncertainty) if isinstance(uncertainty, int) else uncertainty
+    if several is not None and output is None:
+        raise InputError("several fits and their spread are stored as a folder. Give an output.")
     started = time.perf_counter()
     device = choose_device(device)
     chosen_method, chosen_prior = choose_method(method, prior)
@@ -123,6 +97,8 @@ def reconstruct(
     }  # fmt: skip
     if chosen_prior is not None:
         asked["prior"] = {"kind": chosen_prior.kind, "checksum": chosen_prior.checksum}
+    if several is not None:
+        asked["uncertainty"] = to_json(several)
     work = None
     if output is not None:
         work = Workspace.beside(Path(output), asked | {"inputs": input_hashes(views)}, force=force)
@@ -138,7 +114,7 @@ def reconstruct(
     say(f"method: {chosen_method}, preset {plan.preset_name}: {why(preset, train)}")
     for note in (*geometry.notes, *plan.notes):
         say(note)
-    total = settle_steps(plan, steps, budget, started, seed, device, work)
+    total = settle_steps(plan, steps, budget, started, seed, device, work, 1 if several is None else several.fits)
     say(f"{total} steps on {device}")
     provenance = asked | (notes or {}) | {
         "method": chosen_method, "preset": plan.preset_name, "config": to_json(plan.preset), "shape": plan.shape,
@@ -148,7 +124,9 @@ def reconstruct(
         "geometry_from": list(train.names),
         "versions": {"diorama": diorama.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
-    fit = FitRun(plan, geometry, train, test, held_out(test, plan), work, callback, seed, device)
+    fit = FitRun(plan, geometry, train, test, held_out(test, plan), work, callback, seed, device, say)
+    if several is not None and output is not None:
+        return fit_several(fit, several, total, provenance, Path(output), force=force)
     scene = fit.to_the_end(total, provenance)
     if output is not None and work is not None:
         save_scene(scene, output, force=force)
@@ -214,8 +192,9 @@ def settle_steps(
     seed: int,
     device: str,
     work: Workspace | None,
+    fits: int = 1,
 ) -> int:
-    """How many steps: as asked, as settled before, by the budget, or the preset's own number."""
+    """How many steps each fit takes: as asked, as settled before, by the budget for all, or the preset's own number."""
     if steps is not None and budget is not None:
         raise InputError("both steps and a budget were given. Give one of them.")
     if steps is not None:
@@ -229,66 +208,10 @@ def settle_steps(
         seconds = parse_seconds(budget)
         each = seconds_per_step(plan, seed, device)
         left = seconds - (time.perf_counter() - started) - 2.0
-        total = max(int(0.92 * left / each), 50)  # looks at held-out pixels and checkpoints take the rest
+        total = max(int(0.92 * left / (fits * each)), 50)  # looks at held-out pixels and checkpoints take the rest
     if work is not None:
         work.save_steps(total)
     return total
-
-
-@dataclass
-class FitRun:
-    """One fit from its plan to its end: checkpoints, callbacks, the look at held-out pixels."""
-
-    plan: Plan
-    geometry: Geometry
-    train: Views
-    test: Views
-    watched: HeldOut | None
-    work: Workspace | None
-    callback: Callback | None
-    seed: int
-    device: str
-
-    def to_the_end(self, steps: int, provenance: dict[str, Any]) -> Scene:
-        """Run (or go on) until all steps are taken."""
-        system = build(self.plan, steps, self.seed, self.device)
-        optimizer = adam(system, self.plan.preset.optim)
-        first, before = self.work.resume(system, optimizer) if self.work else (0, 0.0)
-        rate = exponential(self.plan.preset.optim, steps)
-        started = saved = time.perf_counter()
-        pause, psnr, done = CHECKPOINT_SECONDS, None, first
-        look = max(steps // 20, 50)
-
-        def scene() -> Scene:
-            return self.scene(system, provenance)
-
-        try:
-            for step, losses in train_steps(system, optimizer, rate, range(first, steps)):
-                done = step + 1
-                now = time.perf_counter()
-                if self.watched is not None and (done % look == 0 or done == steps):
-                    psnr = self.watched.psnr(system)
-                if self.callback is not None:
-                    self.callback(Progress(done, steps, before + now - started, losses, psnr, scene))
-                if self.work is not None and now - saved > pause and done < steps:
-                    self.work.save(system, optimizer, done, before + now - started)
-                    saved = time.perf_counter()
-                    pause = max(CHECKPOINT_SECONDS, 20.0 * (saved - now))
-        except KeyboardInterrupt:
-            if self.work is not None and done > first:
-                self.work.save(system, optimizer, done, before + time.perf_counter() - started)
-            raise
-        provenance["seconds"] = round(before + time.perf_counter() - started, 1)
-        provenance["held_out_sample_psnr"] = psnr
-        if system.guide is not None:
-            scale, ratio = system.prior_scale.tolist()
-            provenance["prior_used"] = system.guide.describe() | {"loudness": scale, "gradient_ratio": ratio}
-        system.open_levels(steps)
-        return self.scene(system, provenance)
-
-    def scene(self, system: DiffusioNeRF, provenance: dict[str, Any]) -> Scene:
-        """The field as it is now, as a scene."""
-        return as_scene(self.plan, system, self.train, self.test, self.geometry.scale, provenance)
 
 
 @dataclass(frozen=True)
@@ -318,6 +241,11 @@ class Options:
     """Upper limit of memory, as 4GB; fewer rays a step are taken where it does not suffice."""
     seed: int = 0
     """Decides every random choice: the same seed, steps and threads give the same scene on one machine."""
+    uncertainty: int | None = None
+    """Fit so many times (seeds SEED, SEED + 1, ...), and store how much the fits disagree at every pixel in
+    OUTPUT/spread: where the photos do not decide; not an error bar. See `diorama render OUTPUT --spread colour`."""
+    uncertainty_dropout: float = 0.0
+    """Share of the photos' pixels, in random blocks, that every fit but the first does not learn from."""
     max_side: int = 640
     """Photos are downscaled to this long side, in pixels."""
     scale: float | None = None
@@ -382,11 +310,17 @@ def command(options: Options) -> int:
     bar: Any = None
     window = LiveWindow() if options.view else None
 
+    several = None if options.uncertainty is None else Several(options.uncertainty, options.uncertainty_dropout)
+    shown: int | None = None
+
     def show(progress: Progress) -> None:
-        nonlocal bar
-        if bar is None:
+        nonlocal bar, shown
+        if progress.sample != shown:
+            if bar is not None:
+                bar.close()
             bar = tqdm(total=progress.steps, initial=progress.step - 1, unit="step", dynamic_ncols=True)
-        if window is not None:
+            shown = progress.sample
+        if window is not None and progress.sample == 0:
             window.show(progress)
         bar.update(1)
         if progress.step % 20 == 0 or progress.step == progress.steps:
@@ -400,12 +334,12 @@ def command(options: Options) -> int:
         split=options.split, count=options.views, steps=options.steps, budget=options.budget, scale=options.scale,
         max_memory=options.max_memory,
         masks="object" if options.object_masks is not None else options.masks,
-        output=options.output, force=options.force, notes=notes, say=print,
+        output=options.output, force=options.force, notes=notes, uncertainty=several, say=print,
     )  # fmt: skip
     if bar is not None:
         bar.close()
     if window is not None:
         window.close(scene)
-    seconds = scene.provenance["seconds"]
+    seconds = sum(read_card(folder)["provenance"]["seconds"] for folder in sample_folders(options.output))
     print(f"{options.output}: done in {seconds:.0f} s. Look at it: diorama view {options.output}")
     return 0

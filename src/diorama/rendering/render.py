@@ -1,11 +1,12 @@
 """A ray becomes a pixel: coarse bins are weighed, fine bins drawn where the weight lies, colours composited."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from diorama.cameras.rays import Rays
 from diorama.kernels.compositing import ray_weights
@@ -145,6 +146,59 @@ def render_rays(
     solid = weights[:, :-1] if config.last_opaque else weights
     distance = (solid * middle[:, : solid.shape[1]]).sum(-1) / solid.sum(-1).clamp_min(1e-6)
     return RayRendering(colour, distance, opacity, weights, edges, fine, (fractions, coarse_weights))
+
+
+def render_in_pieces(
+    field: RadianceField,
+    rays: Rays,
+    near: Float[Tensor, "ray"],
+    far: Float[Tensor, "ray"],
+    config: SamplingConfig,
+    background: Float[Tensor, "ray rgb=3"],
+    generator: torch.Generator | None = None,
+    anneal: float = 1.0,
+    *,
+    at_once: int,
+) -> RayRendering:
+    """As `render_rays`, but `at_once` rays at a time, with memory for one such piece: what its gradient needs is
+    computed again when the gradient is.
+
+    Values and gradients are those of `render_rays` without a generator; with one, pieces draw one after another, so
+    that other pieces draw other random bins.
+    """
+    pieces = []
+    for start in range(0, len(rays), at_once):
+        part = slice(start, start + at_once)
+        own = _Replayed(generator)
+
+        def draw(part: slice = part, own: _Replayed = own) -> RayRendering:
+            piece = rays[part], near[part], far[part]
+            return render_rays(field, *piece, config, background[part], own.again(), anneal)
+
+        pieces.append(checkpoint(draw, use_reentrant=False, preserve_rng_state=False))
+    joined = {
+        item.name: torch.cat([getattr(piece, item.name) for piece in pieces])
+        for item in fields(RayRendering)
+        if item.name != "coarse"
+    }
+    edges, weights = (torch.cat(both) for both in zip(*(piece.coarse for piece in pieces), strict=True))
+    return RayRendering(**joined, coarse=(edges, weights))
+
+
+class _Replayed:
+    """A generator that advances the first time it is asked for, and gives the same numbers every further time."""
+
+    def __init__(self, generator: torch.Generator | None) -> None:
+        self.generator, self.state = generator, None if generator is None else generator.get_state()
+        self.used = False
+
+    def again(self) -> torch.Generator | None:
+        if self.generator is None or self.state is None or not self.used:
+            self.used = True
+            return self.generator
+        copy = torch.Generator(self.generator.device)
+        copy.set_state(self.state)
+        return copy
 
 
 def coloured_samples(

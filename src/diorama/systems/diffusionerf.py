@@ -29,6 +29,7 @@ from diorama.rendering.render import (
     RayRendering,
     SamplingConfig,
     background_colour,
+    render_in_pieces,
     render_rays,
 )
 from diorama.rendering.sampling import ray_limits
@@ -127,12 +128,18 @@ class FitFrame:
     sphere: float | None
 
 
+FEWEST_RAYS = 32
+"""Rays at a time below which less memory does not help."""
+
+
 class DiffusioNeRF(nn.Module):
     """The fit of one scene: answers `losses(step)`, and renders."""
 
     prior_scale: Tensor
     """Measured loudness of the prior, and the ratio of its gradient to the photos' that was last found; there is none
     without a prior."""
+    at_once: int | None
+    """Rays that are rendered at a time; None: all of them, as long as memory suffices."""
 
     def __init__(
         self,
@@ -157,6 +164,7 @@ class DiffusioNeRF(nn.Module):
         if self.guide is not None:
             self.register_buffer("prior_scale", torch.tensor([0.0, 0.0]))
         self.sampled = None if sampled is None else SampledPool(sampled, config.sampled)
+        self.at_once: int | None = None
 
     # The algorithm, step by step -------------------------------------------------------------------------------
 
@@ -364,6 +372,15 @@ class DiffusioNeRF(nn.Module):
         turned = rotate(batch.rays.directions, shift[:, :3])
         return Rays(batch.rays.origins + shift[:, 3:] * self.frame.median_depth, turned, batch.rays.cosine)
 
+    def use_less_memory(self) -> str | None:
+        """Render half as many rays at a time from now on: says so, or None where that is no longer possible."""
+        patch = 0 if self.guide is None else self.guide.prior.encoding.window.size**2
+        before = self.at_once or max(self.config.rays, patch)
+        if before < 2 * FEWEST_RAYS:
+            return None
+        self.at_once = before // 2
+        return f"{self.at_once} rays are rendered at a time from now on, instead of {before}"
+
     def render(
         self,
         rays: Rays,
@@ -379,4 +396,8 @@ class DiffusioNeRF(nn.Module):
         if step is not None and self.config.anneal > 0:
             progress = min(step / max(self.steps * self.config.anneal, 1.0), 1.0)
             anneal = 10.0 * progress / (9.0 * progress + 1.0)
-        return render_rays(self.field, rays, near, far, sampling, background, generator, anneal)
+        if self.at_once is None or len(rays) <= self.at_once:
+            return render_rays(self.field, rays, near, far, sampling, background, generator, anneal)
+        return render_in_pieces(
+            self.field, rays, near, far, sampling, background, generator, anneal, at_once=self.at_once
+        )
