@@ -16,6 +16,7 @@ from diorama.data.transforms import write_transforms
 from diorama.data.views import Frame
 from diorama.errors import InputError, OutputError
 from diorama.fields.hashgrid import HashField, HashFieldConfig
+from diorama.fields.sampled_planes import SampledPlanes, SampledPlanesConfig
 from diorama.files import check_free, whole_folder
 from diorama.rendering.render import SamplingConfig
 from diorama.scenes.config import from_json, to_json
@@ -127,6 +128,8 @@ def build_field(kind: str, settings: Mapping[str, Any]) -> nn.Module:
     match kind:
         case HashField.kind:
             return HashField(from_json(HashFieldConfig, settings))
+        case SampledPlanes.kind:
+            return SampledPlanes(from_json(SampledPlanesConfig, settings))
     raise InputError(f"this scene holds a field of the kind {kind!r}, unknown here. Upgrade: pip install -U diorama")
 
 

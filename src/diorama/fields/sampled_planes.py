@@ -1,0 +1,166 @@
+"""A scene that a multi-view model made, as a field: IB-planes of its views, their cameras, and the MLPs that read them.
+
+What a hash grid is to a fit. It needs nothing of the model's network any more.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diorama.errors import InputError
+from diorama.fields.ib_planes import IBPlaneField, IBPlanesConfig, Planes
+
+LARGEST_HALF = 65504.0
+"""The largest number that float16 can hold."""
+
+MOST_NUMBERS = 1 << 29
+"""In all planes and weights together (2 GB); a file that asks for more is damaged."""
+
+
+@dataclass(frozen=True)
+class SampledPlanesConfig:
+    """The shapes of a scene's planes, and what reads them."""
+
+    planes: IBPlanesConfig = IBPlanesConfig()
+    views: int = 1
+    side: tuple[int, ...] = (48, 48)
+    """Height and width of a perspective map."""
+    polar_side: tuple[int, ...] = (24, 24)
+    """Height and width of a polar map; of no meaning where the planes have none."""
+    half: bool = True
+    """Maps hold what float16 can, and are stored so; computed with in float32."""
+
+    def __post_init__(self) -> None:
+        sides, planes = (*self.side, *self.polar_side), self.planes
+        maps = planes.channels * math.prod(self.side) + planes.polar_channels * math.prod(self.polar_side)
+        numbers = self.views * maps + planes.hidden * (planes.maps + planes.code + 2 * planes.layers * planes.hidden)
+        fits = len(self.side) == len(self.polar_side) == 2 and min(*sides, self.views, planes.hidden) >= 1
+        if not (fits and numbers <= MOST_NUMBERS):
+            raise InputError(
+                f"{self.views} views with planes of {self.side} and {self.polar_side} pixels, {numbers} numbers in "
+                f"all. Needed: one view at least, height and width of both maps, and at most {MOST_NUMBERS} numbers."
+            )
+
+
+class SampledPlanes(nn.Module):
+    """The field of one sampled scene; a `scenes.field.SceneField`. Positions: the normalised frame of the sample.
+
+    All planes are asked about every point. Colour does not depend on the direction.
+    """
+
+    kind = "ib-planes"
+
+    perspective: Float[Tensor, "view c h w"]
+    polar: Float[Tensor, "view e p q"] | None
+    world_to_camera: Float[Tensor, "view 3 4"]
+    intrinsics: Float[Tensor, "view 4"]
+
+    def __init__(self, config: SampledPlanesConfig) -> None:
+        super().__init__()
+        self.config = config
+        planes, views = config.planes, config.views
+        self.register_buffer("perspective", torch.zeros(views, planes.channels, *config.side))
+        polar = torch.zeros(views, planes.polar_channels, *config.polar_side) if planes.polar_channels else None
+        self.register_buffer("polar", polar)
+        self.register_buffer("world_to_camera", torch.eye(3, 4).repeat(views, 1, 1))
+        self.register_buffer("intrinsics", torch.tensor([1.0, 1.0, 0.5, 0.5]).repeat(views, 1))
+        self.reader = IBPlaneField(planes)
+        self.register_state_dict_post_hook(_store_half)
+
+    @staticmethod
+    def of(planes: Planes, reader: IBPlaneField, *, half: bool = True) -> "SampledPlanes":
+        """The only scene of `planes`, read by the MLPs of the model that made it; a copy, on the planes' device.
+
+        half: its numbers are rounded to float16, so that the scene is the same before and after it was stored.
+        InputError where there are several scenes, or a plane is not finite.
+        """
+        if len(planes.present) != 1:
+            raise InputError(f"planes of {len(planes.present)} scenes; one scene is needed: planes.of_scene(index).")
+        alone = planes.of_scene(0)
+        maps = {"perspective": alone.perspective[0], "polar": None if alone.polar is None else alone.polar[0]}
+        if not all(bool(one.isfinite().all()) for one in maps.values() if one is not None):
+            raise InputError("these planes hold what is not a number, so they are no scene. Check the model's weights.")
+        polar = maps["polar"]
+        config = SampledPlanesConfig(
+            reader.config,
+            alone.present.shape[1],
+            tuple(alone.perspective.shape[-2:]),
+            (1, 1) if polar is None else tuple(polar.shape[-2:]),
+            half,
+        )
+        field = SampledPlanes(config).to(alone.perspective.device)
+        for name, one in maps.items():
+            if one is not None:
+                getattr(field, name).copy_(_halved(one).float() if half else one)
+        field.world_to_camera.copy_(alone.world_to_camera[0])
+        field.intrinsics.copy_(alone.intrinsics[0])
+        field.reader.load_state_dict(reader.state_dict())
+        return field.eval().requires_grad_(False)
+
+    @property
+    def planes(self) -> Planes:
+        """The planes as a batch of one scene."""
+        present = torch.ones(1, self.config.views, dtype=torch.bool, device=self.device)
+        polar = None if self.polar is None else self.polar[None]
+        return Planes(self.perspective[None], polar, self.world_to_camera[None], self.intrinsics[None], present)
+
+    @property
+    def proposal(self) -> None:
+        """There is none: the field itself weighs the coarse samples."""
+        return None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the planes lie."""
+        return self.perspective.device
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """About how much memory one sample takes: what every view says of it, and what the MLPs make of that."""
+        planes = self.config.planes
+        return 4 * self.config.views * (2 * (planes.maps + 1 + planes.code) + 3 * planes.hidden)
+
+    def geometry(
+        self, positions: Float[Tensor, "*batch xyz=3"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch rgb=3"]]:
+        """Density, and the colour in place of features for it."""
+        density, colour = self.reader(self.planes, positions.reshape(1, -1, 3))
+        return density.reshape(positions.shape[:-1]), colour.reshape(positions.shape)
+
+    def harmonics(self, directions: Float[Tensor, "*batch xyz=3"]) -> Float[Tensor, "*batch k"]:
+        """Nothing: colour does not depend on the direction."""
+        return directions[..., :0]
+
+    def colour(self, geometry: Float[Tensor, "n g"], harmonics: Float[Tensor, "n k"]) -> Float[Tensor, "n rgb=3"]:
+        """What `geometry` gave."""
+        del harmonics
+        return geometry
+
+    def density(self, positions: Float[Tensor, "*batch xyz=3"]) -> Float[Tensor, "*batch"]:
+        """Density per unit of the normalised frame."""
+        return self.geometry(positions)[0]
+
+    def forward(
+        self, positions: Float[Tensor, "*batch xyz=3"], directions: Float[Tensor, "*batch xyz=3"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch rgb=3"]]:
+        """Density per unit, and colour in [0, 1]; the direction does not matter."""
+        del directions
+        return self.geometry(positions)
+
+
+def _halved(maps: Tensor) -> Tensor:
+    return maps.clamp(-LARGEST_HALF, LARGEST_HALF).half()
+
+
+def _store_half(module: nn.Module, state: dict[str, Any], prefix: str, _: Mapping[str, Any]) -> None:
+    """What is stored of the maps: float16, which they hold exactly, where the config says so."""
+    assert isinstance(module, SampledPlanes)
+    if module.config.half:
+        for name in (f"{prefix}perspective", f"{prefix}polar"):
+            if name in state:
+                state[name] = _halved(state[name])
