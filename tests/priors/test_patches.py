@@ -126,6 +126,41 @@ def test_the_object_comes_with_its_coverage():
     torch.testing.assert_close(patch.coverage, torch.ones(48, 48))
 
 
+PHOTO_PATCHES = PatchSamplingConfig(photo_share=1.0)
+
+
+@pytest.mark.parametrize("lens", ["pinhole", "opencv"])
+def test_patches_are_cut_where_nothing_is_to_be_ignored(lens):
+    views = photos(1, 512, 384, 350.0, lens)
+    ignore = torch.zeros(1, 384, 512, dtype=torch.bool)
+    ignore[:, :, 200:] = True
+    views.images[:, :, ignore[0]] = torch.nan
+    for patch in draws(replace(views, ignore=ignore), PHOTO_PATCHES, 30):
+        assert patch.ignored is None
+        assert patch.photo.isfinite().all()
+
+
+@pytest.mark.parametrize("lens", ["pinhole", "opencv"])
+@pytest.mark.parametrize("focal", [175.0, 420.0])
+def test_where_that_is_not_possible_exactly_the_pixels_that_show_it_are_marked(lens, focal):
+    scale = focal / 175.0
+    views = photos(1, round(256 * scale), round(192 * scale), focal, lens)
+    ignore = torch.zeros_like(views.images[:, 0], dtype=torch.bool)
+    ignore[:, :: round(20 * scale), :: round(20 * scale)] = True
+    views.images[:, :, ignore[0]] = torch.nan
+    (patch,) = draws(replace(views, ignore=ignore), PHOTO_PATCHES, 1)
+    assert patch.photo.permute(1, 2, 0)[~patch.ignored].isfinite().all()
+    assert 0 < float(patch.ignored.float().mean()) < 0.25
+
+
+def test_a_mask_that_ignores_nothing_changes_no_patch(many):
+    views = photos()
+    masked = draws(replace(views, ignore=torch.zeros(2, 192, 256, dtype=torch.bool)), count=40)
+    for one, two in zip(many, masked, strict=False):
+        assert torch.equal(one.rays.directions, two.rays.directions)
+        assert two.ignored is None
+
+
 def test_centres_outside_every_frustum_can_be_drawn_again():
     config = PatchSamplingConfig(photo_share=0.0, shift=5.0, only_seen=True)
     views = photos(2)

@@ -184,6 +184,34 @@ def test_a_patch_in_pieces_is_the_same_patch(views):
     torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6 * float(one.abs().max()))
 
 
+def test_the_prior_never_sees_what_a_mask_says_to_ignore(views):
+    preset = asked(laptop(), patches=PatchSamplingConfig(photo_share=1.0))
+    ignore = torch.zeros_like(views.images[:, 0], dtype=torch.bool)
+    ignore[:, ::4, ::9] = True
+    spoilt = replace(views, images=views.images.clone(), ignore=ignore)
+    spoilt.images[ignore[:, None].expand(-1, 3, -1, -1)] = 77.0
+    system = build(plan_of(spoilt, preset, GAUSSIAN), 100, 0, "cpu")
+    guide, seen = system.guide, []
+    patch = guide.sampler.draw(stream(0, "prior patch", 1))
+
+    class Listening(NullPrior):
+        def score(self, patch, level):
+            seen.append(0.5 * (patch[0, :3] + 1.0))
+            return torch.ones_like(patch)
+
+    guide.prior = Listening(TINY)
+    n = TINY.window.size**2
+    rendered = torch.full((n, 3), 0.25, requires_grad=True)
+    depth = torch.full((n,), 2.0, requires_grad=True)
+    guide.loss(patch, rendered, depth, torch.ones(n), torch.zeros(n, 3), 0).backward()
+    assert patch.ignored.any()
+    assert (seen[0][:, patch.ignored] == 0.25).all()
+    assert torch.allclose(seen[0][:, ~patch.ignored], patch.photo[:, ~patch.ignored])
+    assert float(seen[0].max()) <= 1.0
+    assert rendered.grad is None or not rendered.grad.any(), "no colour is pushed in a patch of a photo"
+    assert (depth.grad != 0).all()
+
+
 def test_tables_get_another_epsilon_only_with_a_prior(views):
     preset = asked(laptop())
     assert plan_of(views, preset).preset.optim.table_eps == 1e-15

@@ -91,14 +91,16 @@ class PatchGuide:
     ) -> Float[Tensor, ""]:
         """The weighted surrogate of a rendered patch: its gradient is minus the prior's push (spec 2.2, steps 1 to 3).
 
-        depth: planar, metres, of what stopped the light; opacity: how much was stopped before the sky.
+        depth: planar, metres, of what stopped the light; opacity: how much was stopped before the sky. Pixels that a
+        photo's mask ignores keep the rendered colour, which is not pushed in patches of photos.
         """
         encoding, config = self.prior.encoding, self.config
         side = encoding.window.size
         if patch.photo is not None:
             known = patch.photo.reshape(3, -1).T.to(colour)
             whole = known.new_ones(len(known)) if patch.coverage is None else patch.coverage.reshape(-1).to(colour)
-            colour = over(known, whole, background)
+            known = over(known, whole, background)
+            colour = known if patch.ignored is None else torch.where(_column(patch.ignored, colour), colour, known)
         disparity = to_disparity(depth.reshape(1, side, side), encoding.depth_floor)
         if config.empty_is_far:
             disparity = disparity * opacity.reshape(1, side, side)
@@ -111,6 +113,10 @@ class PatchGuide:
     def describe(self) -> dict[str, Any]:
         """What a scene notes about the prior it was made with."""
         return {"kind": self.prior.kind, "checksum": self.prior.checksum, "photo_share": self.sampler.photo_share}
+
+
+def _column(mask: Tensor, like: Tensor) -> Tensor:
+    return mask.reshape(-1, 1).to(like.device)
 
 
 def guide_of(prior: Prior | None, config: PriorConfig, views: Views, steps: int) -> PatchGuide | None:

@@ -2,15 +2,18 @@
 
 Source: spec of DiffusioNeRF, section 2.1, with the defects of 4.1 fixed: windows reach over the border on all four
 sides, and a photo's patch is looked up to the half pixel and averaged over its pixels' area.
+
+What a mask says to ignore in a photo (people, a tripod) is never shown to the prior: windows without it are preferred,
+and where there are none, such pixels are `ignored` in the patch: their colour is to be rendered.
 """
 
 import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, grid_sample
+from torch.nn.functional import avg_pool2d, grid_sample, max_pool2d
 
 from diorama.cameras.patches import PatchWindow, largest_fit, random_centres, wander, window_cameras, within_picture
 from diorama.cameras.pinhole import Cameras, in_frustum, pixel_grid
@@ -41,7 +44,8 @@ class Patch:
     """One patch to be rendered.
 
     camera: one pinhole camera, batch shape (1,). rays: of its pixels, row by row. photo: display colour where it comes
-    from a photo, None where the colour is to be rendered too; coverage of the object in it. view: the photo.
+    from a photo, None where the colour is to be rendered too; coverage of the object in it. ignored: pixels of which
+    the photo tells nothing, None where it tells of all. view: the photo.
     """
 
     camera: Cameras
@@ -49,6 +53,7 @@ class Patch:
     view: int
     photo: Float[Tensor, "3 h w"] | None = None
     coverage: Float[Tensor, "h w"] | None = None
+    ignored: Bool[Tensor, "h w"] | None = None
 
 
 class PatchSampler:
@@ -93,13 +98,19 @@ class PatchSampler:
         windows = window_cameras(pose.expand(len(centres), 4, 4), centres, self.window)
         good = within_picture(windows, self.cameras[view])
         good[-1] = True
-        camera = windows[[int(good.to(torch.int8).argmax())]]
+        if self.views.ignore is None:
+            chosen, ignored = int(good.to(torch.int8).argmax()), None
+        else:
+            masks = ignored_pixels(self.views.ignore[view], self.cameras[view], windows)
+            chosen = int(torch.where(good, masks.sum((1, 2)), self.window.size**2 + 1).argmin())
+            ignored = masks[chosen] if bool(masks[chosen].any()) else None
+        camera = windows[[chosen]]
         planes = [self.views.images[view]]
         if self.views.object is not None:
             planes.append(self.views.object[view][None])
         looked_up = photo_window(torch.cat(planes), self.cameras[view], camera)
         coverage = looked_up[3] if self.views.object is not None else None
-        return Patch(camera, pixel_rays(camera), view, looked_up[:3], coverage)
+        return Patch(camera, pixel_rays(camera), view, looked_up[:3], coverage, ignored)
 
 
 def pixel_rays(camera: Cameras) -> Rays:
@@ -125,6 +136,18 @@ def photo_window(picture: Float[Tensor, "c h w"], photo: Cameras, window: Camera
         picture[None], places.to(picture), mode="bilinear", padding_mode="border", align_corners=False
     )
     return avg_pool2d(samples, finer)[0]
+
+
+def ignored_pixels(ignore: Bool[Tensor, "h w"], photo: Cameras, windows: Cameras) -> Bool[Tensor, "window size size"]:
+    """Pixels of windows (batch shape (window,)) in which `photo_window` would look at something to be ignored."""
+    width, height = windows.size[0].tolist()
+    reach = math.ceil(0.5 * float((photo.focal / windows.focal[0]).max())) + 1
+    spread = max_pool2d(ignore[None].to(torch.float32), 2 * reach + 1, stride=1, padding=reach)[0] > 0
+    grid = pixel_grid(width, height).to(windows.focal).reshape(1, -1, 2)
+    pixels, _ = photo.project(windows.origins[:, None] + windows.ray_directions(grid.expand(len(windows), -1, 2)))
+    x, y = pixels.floor().long().unbind(-1)
+    inside = spread[y.clamp(0, ignore.shape[0] - 1), x.clamp(0, ignore.shape[1] - 1)]
+    return inside.reshape(len(windows), height, width)
 
 
 def between_photos(cameras: Cameras, count: int, size: int, spacing: float, generator: torch.Generator) -> Rays:
