@@ -14,6 +14,7 @@ from diorama.cameras.patches import PatchWindow
 from diorama.data.images import write_png
 from diorama.data.rgbd_patches import RgbdFrames, RgbdPatches, open_rgbd
 from diorama.diffusion.grids import even_times
+from diorama.diffusion.guidance import clamped
 from diorama.diffusion.noise import discrete_cosine
 from diorama.diffusion.objective import TimeLaw
 from diorama.diffusion.parameterize import as_denoiser
@@ -243,7 +244,7 @@ def contact_sheet(
     estimate = (noisy + sigma**2 * prior.score(noisy, level)) / signal
     schedule = discrete_cosine(STEPS)
     start = pure_noise(clean.shape, schedule, noise_from_seeds(range(len(clean))), prior.device)
-    made = ddim(as_denoiser(network, schedule), start, schedule, even_times(sampled)).cpu()
+    made = ddim(clamped(as_denoiser(network, schedule)), start, schedule, even_times(sampled)).cpu()
     rows = []
     for patches in (clean, noisy / signal, estimate, made):
         low, high = (clean if patches is not made else made)[:, 3].aminmax()
