@@ -72,6 +72,8 @@ class Options:
     """Protocol: seeds, separated by commas; tables show their mean."""
     method: Method = "auto"
     """Protocol: as in reconstruct."""
+    prior: str | None = None
+    """Protocol: as in reconstruct; implies --method diffusionerf."""
     preset: PresetName = "auto"
     """Protocol: as in reconstruct."""
     budget: str | None = None
@@ -259,6 +261,8 @@ def known_facts(
         "near_mass limit": f"half of the first-percentile depth ({surface})",
         "units": scene.frame.units,
     }
+    if isinstance(prior := provenance.get("prior"), dict):
+        facts["prior"] = f"{prior.get('kind')} ({str(prior.get('checksum'))[:12]})"
     if composited:
         facts["photos"] = "composited on white by their object masks, as the scene is"
     return facts
@@ -283,7 +287,9 @@ def command(options: Options) -> int:
         raise InputError(f"the protocol {protocol.name} needs --data DIR (photos) and -o OUT (scenes and tables).")
     from diorama.pipelines.protocol import FitRequest, run_protocol
 
-    request = FitRequest(options.method, options.preset, options.budget, options.steps, options.device)
+    request = FitRequest(
+        options.method, options.prior, options.preset, options.budget, options.steps, options.device
+    )
     counts, seeds = (whole_numbers(text, name) for text, name in ((options.views, "views"), (options.seeds, "seeds")))
     run_protocol(
         protocol,

@@ -18,7 +18,8 @@ from diorama.eval.tables import format_value, html_table, short_digest, text_tab
 from diorama.files import write_json, write_text
 from diorama.pipelines.evaluate import METRICS, evaluate
 from diorama.pipelines.presets import PresetName
-from diorama.pipelines.reconstruct import Method, Progress, reconstruct
+from diorama.pipelines.priors import Method, choose_method
+from diorama.pipelines.reconstruct import Progress, reconstruct
 from diorama.pipelines.workspace import difference, input_hashes
 from diorama.scenes.storage import read_card
 
@@ -39,6 +40,7 @@ class FitRequest:
     """How every scene is fitted; as in `reconstruct`."""
 
     method: Method = "auto"
+    prior: str | None = None
     preset: PresetName = "auto"
     budget: str | None = None
     steps: int | None = None
@@ -169,8 +171,8 @@ def fit(
         "protocol": protocol.name,
     }
     scene = reconstruct(
-        views, method=request.method, preset=request.preset, seed=seed, device=request.device, split=protocol.split,
-        count=count, budget=request.budget, steps=request.steps, output=place, notes=notes,
+        views, method=request.method, prior=request.prior, preset=request.preset, seed=seed, device=request.device,
+        split=protocol.split, count=count, budget=request.budget, steps=request.steps, output=place, notes=notes,
         callback=every_tenth(place, say),
     )  # fmt: skip
     say(f"{place}: {scene.provenance.get('steps')} steps in {scene.provenance.get('seconds')} s")
@@ -196,6 +198,10 @@ def refuse_other(place: Path, request: FitRequest, seed: int, train: Views) -> N
         wanted["steps"], had["steps"] = request.steps, stored.get("steps")
     if request.method != "auto":
         wanted["method"], had["method"] = request.method, stored.get("method")
+    if request.method != "auto" or request.prior is not None:
+        _, prior = choose_method(request.method, request.prior)
+        wanted["prior"] = None if prior is None else {"kind": prior.kind, "checksum": prior.checksum}
+        had["prior"] = stored.get("prior")
     if had != wanted:
         raise InputError(
             f"{place} holds a scene that was made in another way: {difference(had, wanted)}. "
@@ -296,7 +302,9 @@ def heading(protocol: Protocol, rows: Sequence[Row], request: FitRequest) -> str
     masks = f"; photos fitted whole, masked columns: {protocol.masks}" if protocol.masks else ""
     nets = [name for name in ("vgg16", "alexnet") if any(f"lpips_{name}" in row.mean for row in rows)]
     backbone = f"LPIPS net: {', '.join(nets) or 'none, so LPIPS and Average were not measured'}"
-    return f"protocol {protocol.name}: method {request.method}, preset {request.preset}, {length}; {backbone}{masks}"
+    prior = "" if request.prior is None else f", prior {request.prior}"
+    fit = f"method {request.method}{prior}, preset {request.preset}, {length}"
+    return f"protocol {protocol.name}: {fit}; {backbone}{masks}"
 
 
 def write_results(
