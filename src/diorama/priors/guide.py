@@ -100,7 +100,9 @@ class PatchGuide:
             known = patch.photo.reshape(3, -1).T.to(colour)
             whole = known.new_ones(len(known)) if patch.coverage is None else patch.coverage.reshape(-1).to(colour)
             known = over(known, whole, background)
-            colour = known if patch.ignored is None else torch.where(_column(patch.ignored, colour), colour, known)
+            if patch.ignored is not None:
+                known = torch.where(patch.ignored.reshape(-1, 1).to(colour.device), colour, known)
+            colour = known
         disparity = to_disparity(depth.reshape(1, side, side), encoding.depth_floor)
         if config.empty_is_far:
             disparity = disparity * opacity.reshape(1, side, side)
@@ -113,10 +115,6 @@ class PatchGuide:
     def describe(self) -> dict[str, Any]:
         """What a scene notes about the prior it was made with."""
         return {"kind": self.prior.kind, "checksum": self.prior.checksum, "photo_share": self.sampler.photo_share}
-
-
-def _column(mask: Tensor, like: Tensor) -> Tensor:
-    return mask.reshape(-1, 1).to(like.device)
 
 
 def guide_of(prior: Prior | None, config: PriorConfig, views: Views, steps: int) -> PatchGuide | None:
