@@ -111,6 +111,11 @@ def read_pretrained(place: Path | str, kinds: Collection[str]) -> Pretrained:
     return Pretrained(folder, config["kind"], config["settings"])
 
 
+def kind_of(place: Path | str) -> str:
+    """The word by which the folder at `place`, or the shipped one of that name, names its class. InputError if none."""
+    return str(_read_config(find_pretrained(place) / "config.json").get("kind"))
+
+
 def find_pretrained(place: Path | str) -> Path:
     """The folder `place`, else the folder inside the package of that name. InputError if there is neither."""
     path = Path(place)

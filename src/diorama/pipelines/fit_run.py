@@ -27,7 +27,9 @@ class Progress:
     scene: Callable[[], Scene]
     """The scene as it is now."""
     sample: int = 0
-    """Which of several fits this is (`pipelines.uncertainty`)."""
+    """Which of several fits or samples this is (`pipelines.uncertainty`)."""
+    replaced: bool = False
+    """Whether `scene` is another one after every step (samples) rather than one that changes (fits)."""
 
 
 CHECKPOINT_SECONDS = 30.0

@@ -1,21 +1,28 @@
-"""Which prior a fit is given: by name, by folder, or the one that comes with the package."""
+"""Which method is meant, and its weights: by name, by folder, or those that come with the package."""
 
 from pathlib import Path
 from typing import Literal
 
 from diorama.errors import InputError
-from diorama.nets.pretrained import shipped
+from diorama.nets.pretrained import kind_of, shipped
 from diorama.priors.gaussian import GaussianPrior
 from diorama.priors.prior import NullPrior, PatchEncoding, Prior
 from diorama.priors.total_variation import TotalVariationPrior
+from diorama.systems.gibr import GIBR
 
-Method = Literal["auto", "baseline", "diffusionerf"]
+Method = Literal["auto", "baseline", "diffusionerf", "gibr"]
 
 SHIPPED_PRIOR = "rgbd-patch-small"
 """What `--method diffusionerf` takes unless told otherwise."""
 
 FITTED_GAUSSIAN = "rgbd-patch-gaussian"
 """The Gaussian fitted to our own worlds; `gaussian` is the untrained one until it is shipped."""
+
+SHIPPED_GIBR = "gibr-small"
+"""The multi-view model that `--method gibr` takes unless told otherwise."""
+
+UNTRAINED = ("null", "tv", "gaussian")
+"""Priors whose names are no weights."""
 
 
 def open_prior(name: Prior | Path | str | None) -> Prior:
@@ -44,10 +51,53 @@ def open_prior(name: Prior | Path | str | None) -> Prior:
             return Prior.from_pretrained(chosen)
 
 
-def choose_method(method: Method, prior: Prior | Path | str | None) -> tuple[Method, Prior | None]:
-    """The method that is meant, and its prior: a prior that is named means diffusionerf."""
+def open_gibr(name: GIBR | Prior | Path | str | None, device: str = "cpu") -> GIBR:
+    """A multi-view model from a folder or a shipped name; None: the shipped one. InputError where there is none."""
+    if isinstance(name, GIBR):
+        return name.to(device).eval().requires_grad_(False)
+    if isinstance(name, Prior) or str(name) in UNTRAINED:
+        raise InputError(f"gibr was to sample from the prior {name}, which is no multi-view model. Give its folder.")
+    if name is None and SHIPPED_GIBR not in shipped():
+        raise InputError(
+            f"this version of diorama comes without weights for GIBR ({SHIPPED_GIBR}). Train some (diorama train gibr "
+            "-o RUN) and give --prior RUN/model; or reconstruct with --method baseline."
+        )
+    return GIBR.from_pretrained(SHIPPED_GIBR if name is None else name, device)
+
+
+def names_gibr(prior: GIBR | Prior | Path | str | None) -> bool:
+    """Whether what was named as a prior is a multi-view model."""
+    if prior is None or isinstance(prior, Prior) or str(prior) in UNTRAINED:
+        return False
+    return isinstance(prior, GIBR) or kind_of(prior) == GIBR.kind
+
+
+def choose_method(
+    method: Method, prior: GIBR | Prior | Path | str | None, photos: int | None = None, device: str = "cpu"
+) -> tuple[Method, GIBR | Prior | None]:
+    """The method that is meant, and its prior: what is named decides, gibr or diffusionerf.
+
+    photos: how many are learned from, where nothing that steers a fit was asked for: a single one is given to gibr, if
+    weights for it come with the package; None leaves that choice out.
+    """
     if method == "baseline" and prior is not None:
         raise InputError("the baseline knows no prior, and one was given. Use --method diffusionerf, or leave it out.")
+    single = method == "auto" and prior is None and photos == 1 and SHIPPED_GIBR in shipped()
+    if method == "gibr" or single or (method == "auto" and names_gibr(prior)):
+        return "gibr", open_gibr(prior, device)
     if method == "diffusionerf" or prior is not None:
+        if isinstance(prior, GIBR):
+            raise InputError("diffusionerf was to be guided by a multi-view model, which knows no patches. Use gibr.")
         return "diffusionerf", open_prior(prior)
     return "baseline", None
+
+
+def why_method(asked: Method, chosen: Method, prior: GIBR | Prior | Path | str | None) -> str:
+    """Why `choose_method` chose, in words."""
+    if asked != "auto":
+        return "as asked"
+    if prior is not None:
+        return "the prior that was named is for it"
+    if chosen == "gibr":
+        return f"a single photo shows no depth, and {SHIPPED_GIBR} has learned what scenes look like"
+    return "no prior was named"

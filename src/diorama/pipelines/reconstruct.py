@@ -4,7 +4,7 @@ import platform
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -13,6 +13,7 @@ import diorama
 from diorama.data.splits import make_split
 from diorama.data.views import Views
 from diorama.errors import InputError, ViewsError
+from diorama.pipelines.draw import Drawing, DrawRun, settled_drawing
 from diorama.pipelines.fit import (
     Geometry,
     Plan,
@@ -23,8 +24,9 @@ from diorama.pipelines.fit import (
     within_memory,
 )
 from diorama.pipelines.fit_run import Callback, FitRun, Progress, Say, quiet
+from diorama.pipelines.live import LiveWindow
 from diorama.pipelines.presets import FEW_PHOTOS, FitPreset, PresetName
-from diorama.pipelines.priors import Method, choose_method
+from diorama.pipelines.priors import Method, choose_method, why_method
 from diorama.pipelines.quantities import parse_bytes, parse_seconds
 from diorama.pipelines.uncertainty import Several, fit_several, sample_folders
 from diorama.pipelines.workspace import Workspace, input_hashes
@@ -32,9 +34,7 @@ from diorama.priors.prior import Prior
 from diorama.scenes.config import to_json
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import read_card, save_scene
-
-if TYPE_CHECKING:
-    from diorama.viewer.server import Viewer
+from diorama.systems.gibr import GIBR, GIBRSampling
 
 Masks = Literal["auto", "object", "none"]
 
@@ -55,7 +55,7 @@ def reconstruct(
     *,
     method: Method = "auto",
     preset: PresetName | FitPreset = "auto",
-    prior: Prior | Path | str | None = None,
+    prior: Prior | GIBR | Path | str | None = None,
     seed: int = 0,
     device: str | None = None,
     callback: Callback | None = None,
@@ -70,11 +70,13 @@ def reconstruct(
     force: bool = False,
     notes: dict[str, Any] | None = None,
     uncertainty: Several | int | None = None,
+    drawing: Drawing | int | None = None,
     say: Say = quiet,
 ) -> Scene:
-    """Fit a scene to photos.
+    """Fit a scene to photos, or draw scenes that show them from a model.
 
-    method: baseline, or diffusionerf with a prior (`pipelines.priors.open_prior`; naming one means diffusionerf).
+    method: baseline; diffusionerf with a prior (`pipelines.priors.open_prior`); or gibr, which draws from a multi-view
+    model. Naming a prior means the one that it is for. drawing: of gibr, how many scenes and how (`pipelines.draw`).
     split: which photos are held out (`data.splits`); count: how many training photos are used. steps, or budget
     (seconds, or `5m`), say how long; a budget becomes a number of steps once, after a short timing. output: where the
     scene is saved; unfinished work then lies in `OUTPUT.partial` and the same call goes on with it. callback: called
@@ -87,9 +89,12 @@ def reconstruct(
         raise InputError("several fits and their spread are stored as a folder. Give an output.")
     started = time.perf_counter()
     device = choose_device(device)
-    chosen_method, chosen_prior = choose_method(method, prior)
     if len(views) == 0:
         raise ViewsError("there are no photos to reconstruct from.")
+    fitted = preset != "auto" or several is not None or not (steps is budget is None)
+    photos = None if fitted else len(make_split(views, split, count).train)
+    chosen_method, chosen_prior = choose_method(method, prior, photos, device)
+    drawing = settled_drawing(drawing, chosen_method, several, steps, budget)
     asked: dict[str, Any] = {
         "method": method, "preset_asked": preset if isinstance(preset, str) else to_json(preset), "seed": seed,
         "device": device, "masks": masks, "split_asked": str(split), "views_asked": count, "steps_asked": steps,
@@ -99,30 +104,41 @@ def reconstruct(
         asked["prior"] = {"kind": chosen_prior.kind, "checksum": chosen_prior.checksum}
     if several is not None:
         asked["uncertainty"] = to_json(several)
+    if drawing is not None:
+        asked["drawing"] = to_json(drawing)
     work = None
     if output is not None:
         work = Workspace.beside(Path(output), asked | {"inputs": input_hashes(views)}, force=force)
-    views, pose_error = with_cameras(views, seed, say, work)
+    views, pose_error = with_cameras(views, seed, say, work, alone=isinstance(chosen_prior, GIBR))
     views = with_masks_used(views, masks, say)
     chosen = make_split(views, split, count)
     train, test = views[views.index_of(chosen.train)], views[views.index_of(chosen.test)]
     say(f"split: {chosen.source}; {len(train)} photos to learn from, {len(test)} held out ({chosen.digest[:12]})")
+    reason = why_method(method, chosen_method, prior)
+    provenance = asked | (notes or {}) | {
+        "method": chosen_method, "why": reason, "split": chosen.to_dict(), "photos": input_hashes(train),
+        "units": views.frame.units, "geometry_from": list(train.names), "pose_error": pose_error,
+        "poses": "none" if views.cameras is None else "given" if pose_error is None else "structure from motion",
+        "versions": {"diorama": diorama.__version__, "torch": torch.__version__, "python": platform.python_version()},
+    }  # fmt: skip
+    limit = None if max_memory is None else parse_bytes(max_memory)
+    if isinstance(chosen_prior, GIBR):
+        assert drawing is not None
+        say(f"method: gibr ({reason}), {drawing.sampling.steps} steps of {drawing.sampling.sampler} on {device}")
+        run = DrawRun(chosen_prior, drawing, seed, work, limit, callback, say)
+        place = None if output is None else Path(output)
+        return run.of_photos(train, test, views.cameras, provenance, place, force=force)
     geometry = measured(train, preset, scale, work)
     plan = plan_fit(train, geometry, preset, pose_error=pose_error, prior=chosen_prior)
-    if max_memory is not None:
-        plan = within_memory(plan, parse_bytes(max_memory))
-    say(f"method: {chosen_method}, preset {plan.preset_name}: {why(preset, train)}")
+    plan = plan if limit is None else within_memory(plan, limit)
+    say(f"method: {chosen_method} ({reason}), preset {plan.preset_name}: {why(preset, train)}")
     for note in (*geometry.notes, *plan.notes):
         say(note)
     total = settle_steps(plan, steps, budget, started, seed, device, work, 1 if several is None else several.fits)
     say(f"{total} steps on {device}")
-    provenance = asked | (notes or {}) | {
-        "method": chosen_method, "preset": plan.preset_name, "config": to_json(plan.preset), "shape": plan.shape,
-        "notes": [*geometry.notes, *plan.notes], "split": chosen.to_dict(), "photos": input_hashes(train),
-        "units": views.frame.units, "scale_source": geometry.scale.source, "steps": total,
-        "poses": "given" if pose_error is None else "structure from motion", "pose_error": pose_error,
-        "geometry_from": list(train.names),
-        "versions": {"diorama": diorama.__version__, "torch": torch.__version__, "python": platform.python_version()},
+    provenance |= {
+        "preset": plan.preset_name, "config": to_json(plan.preset), "shape": plan.shape, "steps": total,
+        "notes": [*geometry.notes, *plan.notes], "scale_source": geometry.scale.source,
     }  # fmt: skip
     fit = FitRun(plan, geometry, train, test, held_out(test, plan), work, callback, seed, device, say)
     if several is not None and output is not None:
@@ -168,9 +184,14 @@ def with_masks_used(views: Views, masks: Masks, say: Say) -> Views:
     return replace(views, object=None)
 
 
-def with_cameras(views: Views, seed: int, say: Say, work: Workspace | None) -> tuple[Views, float | None]:
-    """The views, posed by structure from motion if they had no cameras, and then its mean error in pixels."""
-    if views.cameras is not None:
+def with_cameras(
+    views: Views, seed: int, say: Say, work: Workspace | None, *, alone: bool = False
+) -> tuple[Views, float | None]:
+    """The views, posed by structure from motion if they had no cameras, and then its mean error in pixels.
+
+    alone: a single photo is left without a camera.
+    """
+    if views.cameras is not None or (alone and len(views) == 1):
         return views, None
     from diorama.data.structure_from_motion import PoseOptions, find_poses
 
@@ -223,10 +244,11 @@ class Options:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("scene")
     """Where the scene is written; unfinished work lies in OUTPUT.partial and the same command goes on with it."""
     method: Method = "auto"
-    """baseline: a radiance field fitted under geometric terms; auto takes it. diffusionerf: and under a prior over
-    small pictures with depth."""
+    """baseline: a radiance field fitted under geometric terms; auto takes it, but for a single photo gibr, if weights
+    for it come with diorama. diffusionerf: and under a prior over small pictures with depth. gibr: drawn from a
+    multi-view model, which invents what the photos do not show."""
     prior: str | None = None
-    """tv, gaussian, null, the name of weights that come with diorama, or a folder; implies --method diffusionerf."""
+    """tv, gaussian, null, the name of weights that come with diorama, or a folder; implies the method it is for."""
     preset: PresetName = "auto"
     """auto: `few` up to 12 photos, else `laptop`. paper: the published numbers, which are meant for a GPU."""
     split: str = "auto"
@@ -246,6 +268,17 @@ class Options:
     OUTPUT/spread: where the photos do not decide; not an error bar. See `diorama render OUTPUT --spread colour`."""
     uncertainty_dropout: float = 0.0
     """Share of the photos' pixels, in random blocks, that every fit but the first does not learn from."""
+    samples: int = 1
+    """gibr: how many scenes are drawn; OUTPUT is the first, OUTPUT/samples holds the others, OUTPUT/spread how much
+    they disagree."""
+    sampler: Literal["dpm", "ddim"] = "dpm"
+    """gibr: DPM-Solver++ or DDIM."""
+    sampler_steps: int = 10
+    """gibr: steps from noise to a scene."""
+    guidance: float = 0.0
+    """gibr: 0 takes the photos as they are, more exaggerates them, at twice the time."""
+    distance: float | None = None
+    """gibr: from the cameras to what they show, in units of the photos' frame, where you know it."""
     max_side: int = 640
     """Photos are downscaled to this long side, in pixels."""
     scale: float | None = None
@@ -264,32 +297,6 @@ class Options:
     """Replace an existing scene."""
     view: bool = False
     """Watch the fit in the browser."""
-
-
-class LiveWindow:
-    """The fit in the browser: opened at the first step, told of every further one."""
-
-    def __init__(self) -> None:
-        self.viewer: Viewer | None = None
-
-    def show(self, progress: Progress) -> None:
-        """Draw the scene as it is now, if a browser looks."""
-        if self.viewer is None:
-            from diorama.viewer.server import Viewer
-
-            scene = progress.scene()
-            self.viewer = Viewer(
-                scene.render, scene.cameras, name="fit", live=True, thumbnails=scene.thumbnails,
-                near=scene.near, far=scene.far,
-            )  # fmt: skip
-            print(f"watch the fit at {self.viewer.url}")
-        self.viewer.update(progress.step, progress.steps)
-
-    def close(self, scene: Scene) -> None:
-        """Show the finished scene, and close."""
-        if self.viewer is not None:
-            self.viewer.finish(scene.render)
-            self.viewer.stop()
 
 
 def command(options: Options) -> int:
@@ -323,10 +330,11 @@ def command(options: Options) -> int:
         if window is not None and progress.sample == 0:
             window.show(progress)
         bar.update(1)
-        if progress.step % 20 == 0 or progress.step == progress.steps:
+        if progress.losses and (progress.step % 20 == 0 or progress.step == progress.steps):
             held = "" if progress.psnr is None else f", held-out {progress.psnr:.2f} dB"
             bar.set_postfix_str(f"photometric {progress.losses['photometric']:.5f}{held}")
 
+    sampling = GIBRSampling(sampler=options.sampler, steps=options.sampler_steps, guidance=options.guidance)
     notes = {"input": str(options.photos.resolve()), "layout": views.layout, "max_side": options.max_side}
     scene = reconstruct(
         views, method=options.method, preset=options.preset, prior=options.prior, seed=options.seed,
@@ -334,7 +342,8 @@ def command(options: Options) -> int:
         split=options.split, count=options.views, steps=options.steps, budget=options.budget, scale=options.scale,
         max_memory=options.max_memory,
         masks="object" if options.object_masks is not None else options.masks,
-        output=options.output, force=options.force, notes=notes, uncertainty=several, say=print,
+        output=options.output, force=options.force, notes=notes, uncertainty=several,
+        drawing=Drawing(options.samples, sampling, distance=options.distance), say=print,
     )  # fmt: skip
     if bar is not None:
         bar.close()

@@ -4,7 +4,6 @@ Photographs are cropped to the model's square, cameras are normalised, further c
 invents pictures (`cameras.cover`), and every draw of `systems.gibr.sample` becomes one `Scene`.
 """
 
-import hashlib
 import math
 import platform
 import time
@@ -292,7 +291,7 @@ def draw_scene(
     started = time.perf_counter()
     about = (provenance or {}) | {
         "method": "gibr", "seed": seed, "sample": index, "steps": sampling.steps, "sampling": to_json(sampling),
-        "weights": weights_checksum(model), "photos": asked.hashes, "question": list(asked.notes),
+        "weights": model.checksum, "photos": asked.hashes, "question": list(asked.notes),
         "extra_cameras": described(asked.extra),
         "versions": {"diorama": diorama.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
@@ -361,15 +360,6 @@ def depth_limits(seen: Rendering) -> tuple[float, float] | None:
     near, middle, far = depth[:: 1 + len(depth) // 1_000_000].quantile(torch.tensor([0.02, 0.5, 0.98]).double())
     far = torch.minimum(far, 20 * middle)
     return (float(near), float(far)) if far > near else None
-
-
-def weights_checksum(model: GIBR) -> str:
-    """SHA-256 over config and weights: what a scene notes of the model that it was drawn from."""
-    digest = hashlib.sha256(repr(model.config).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def described(cameras: Cameras) -> list[dict[str, Any]]:
