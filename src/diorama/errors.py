@@ -27,3 +27,13 @@ class OutputError(DioramaError):
 
 class MemoryLimitError(DioramaError):
     """The work does not fit into the memory it was given."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of Python or of torch on any device, says that memory did not suffice."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"  # torch's, which is not imported for this
+        or (isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text))
+    )

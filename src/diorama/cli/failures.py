@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from diorama.errors import DioramaError
+from diorama.errors import DioramaError, out_of_memory
 
 ISSUES = "the issue tracker of diorama"
 DONE, OUR_FAULT, TO_MEND, STOPPED = 0, 1, 2, 130
@@ -43,7 +43,7 @@ def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
             ), TO_MEND
         case OSError() if error.errno == errno.ENAMETOOLONG:
             return f"{verb}: the name {str(error.filename)[:60]}... is too long for this disk. Shorten it.", TO_MEND
-        case _ if _out_of_memory(error):
+        case _ if out_of_memory(error):
             return (
                 f"{verb}: out of memory ({error}). Use smaller photos (--max-side 320), or state a limit "
                 f"(--max-memory 4GB), or close other programs."
@@ -74,15 +74,6 @@ def _closed_pipe() -> tuple[str, int]:
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return "", 141
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text))
-    )
 
 
 def _our_fault(error: BaseException, words: Sequence[str]) -> str:

@@ -8,19 +8,20 @@ Source: GIBR (arXiv 2402.03445); spec of GIBR, section 2. [paper]: features by p
 density and colour. All widths, the pooling, the distance code and the activations are our choices.
 """
 
-import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from diorama.kernels.view_gather import gather_views, pool_views
+from diorama.fields.pooling import Pool, density_and_colour, linear_layers, pooled_answers
+from diorama.kernels.view_gather import gather_views
 
 PointCode = Literal["distance", "xyz", "depth"]
-Pool = Literal["max", "mean", "softmax"]
+OwnPlane = Literal["drop", "keep"]
+"""Whether a view may be rendered from its own plane; dropping it is representation dropout [paper]."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ class IBPlaneField(nn.Module):
         super().__init__()
         self.config = config
         hidden = [config.hidden] * config.layers
-        self.read = nn.ModuleList(_linear([config.maps + 1 + config.code, *hidden]))
-        self.decode = nn.ModuleList(_linear([config.hidden, *hidden, 4]))
+        self.read = linear_layers([config.maps + 1 + config.code, *hidden])
+        self.decode = linear_layers([config.hidden, *hidden, 4])
         self.nothing = nn.Parameter(torch.zeros(config.hidden))
 
     def forward(
@@ -132,13 +133,13 @@ class IBPlaneField(nn.Module):
             points, planes.world_to_camera, planes.intrinsics, planes.perspective, planes.polar,
             min_depth=config.least_depth, skip=~kept,
         )  # fmt: skip
-        code = point_code(config, points, planes.world_to_camera, distance)
-        h = _through(self.read, torch.cat([features, code], dim=-1), last=True)
-        pooled, known = pool_views(h, kept, config.pool)
-        pooled = torch.where(known[..., None], pooled, self.nothing.to(pooled))
-        out = _through(self.decode, pooled, last=False).float()
-        density = torch.nn.functional.softplus(out[..., 0] + config.density_shift)
-        return density, torch.sigmoid(out[..., 1:])
+
+        def code(scene: int, piece: slice) -> Tensor:
+            one = slice(scene, scene + 1)
+            return point_code(config, points[one, piece], planes.world_to_camera[one], distance[one, :, piece])[0]
+
+        pooled, known = pooled_answers(self.read, config.pool, features, kept, code)
+        return density_and_colour(self.decode, self.nothing, pooled, known, config.density_shift)
 
 
 def point_code(
@@ -154,7 +155,8 @@ def point_code(
     """
     if config.point_code == "distance":
         return harmonics(torch.stack([distance / (1.0 + distance), torch.log1p(distance)], dim=-1), config.octaves)
-    local = points[:, None] @ world_to_camera[..., :3].mT + world_to_camera[:, :, None, :, 3]
+    rotation, translation = world_to_camera[:, :, None, :, :3], world_to_camera[:, :, None, :, 3]
+    local = (rotation * points[:, None, :, None]).sum(-1) + translation  # no matmul, which autocast would round
     if config.point_code == "xyz":
         return harmonics(local / (1.0 + distance[..., None]), config.octaves)
     depth = local[..., 2]
@@ -164,22 +166,30 @@ def point_code(
 
 
 def harmonics(values: Float[Tensor, "*n k"], octaves: int) -> Float[Tensor, "*n m"]:
-    """The values, and sines and cosines of pi/2, pi, 2 pi, ... times them. Source: NeRF (arXiv 2003.08934), eq. 4."""
-    angles = (values[..., None] * (0.5 * math.pi * 2.0 ** torch.arange(octaves, device=values.device))).flatten(-2)
-    return torch.cat([values, angles.sin(), angles.cos()], dim=-1)
+    """The values, and sines and cosines of pi/2, pi, 2 pi, ... times them. Source: NeRF (arXiv 2003.08934), eq. 4.
+
+    Each octave follows from the one before by the formulas of the double angle, which cost a fraction of a sine.
+    """
+    parts = [values]
+    sine, cosine = torch.sin(0.5 * math.pi * values), torch.cos(0.5 * math.pi * values)
+    for _ in range(octaves):
+        parts += [sine, cosine]
+        sine, cosine = 2.0 * sine * cosine, 1.0 - 2.0 * sine.square()
+    return torch.cat(parts, dim=-1)
 
 
-def _linear(widths: list[int]) -> list[nn.Linear]:
-    return [nn.Linear(given, made) for given, made in itertools.pairwise(widths)]
+@runtime_checkable
+class PlaneField(Protocol):
+    """What reads planes: an `IBPlaneField`, or another reading of the same maps."""
 
-
-def _through(layers: nn.ModuleList, x: Tensor, *, last: bool) -> Tensor:
-    # linear layers with SiLU after each but, unless `last`, the last
-    for index, layer in enumerate(layers):
-        x = layer(x)
-        if last or index < len(layers) - 1:
-            x = torch.nn.functional.silu(x, inplace=False)
-    return x
+    def __call__(
+        self,
+        planes: Planes,
+        points: Float[Tensor, "scene point xyz=3"],
+        keep: Bool[Tensor, "scene view point"] | None = None,
+    ) -> tuple[Float[Tensor, "scene point"], Float[Tensor, "scene point rgb=3"]]:
+        """Density and colour of points of the normalised frame."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -189,7 +199,7 @@ class KeptPlanes:
     keep: which views may be asked about each ray; None: all that are present.
     """
 
-    field: IBPlaneField
+    field: PlaneField
     planes: Planes
     keep: Bool[Tensor, "scene view ray"] | None = None
 
@@ -216,3 +226,32 @@ class KeptPlanes:
         """What `geometry` gave."""
         del harmonics
         return geometry
+
+
+def others_of(target: Int[Tensor, "scene ray"], views: int, own: OwnPlane = "drop") -> Bool[Tensor, "scene view ray"]:
+    """Which planes may paint each ray: with `drop`, all but that of the view whose ray it is [paper].
+
+    target: number of the view that a ray belongs to; `views` or more for views that were never encoded.
+    """
+    every = torch.arange(views, device=target.device)[:, None]
+    if own == "keep":
+        return torch.ones(len(target), views, target.shape[1], dtype=torch.bool, device=target.device)
+    return target[:, None] != every
+
+
+def drop_some(
+    keep: Bool[Tensor, "scene view ray"],
+    target: Int[Tensor, "scene ray"],
+    present: Bool[Tensor, "scene view"],
+    share: float,
+    generator: torch.Generator,
+) -> Bool[Tensor, "scene view ray"]:
+    """Each other plane is left out with this probability for all rays of a target view; one always stays."""
+    if share <= 0:
+        return keep
+    targets = int(target.max()) + 1
+    drawn = torch.rand(len(keep), keep.shape[1], targets, generator=generator, device=generator.device) < share
+    dropped = drawn.to(keep.device).gather(2, target[:, None].expand(-1, keep.shape[1], -1))
+    left = keep & ~dropped
+    alive = (left & present[..., None]).any(1, keepdim=True)
+    return torch.where(alive, left, keep)

@@ -13,15 +13,17 @@ from torch import Tensor, nn
 from diorama.data.images import write_png
 from diorama.data.multiview import MultiViews, SceneBatches
 from diorama.data.scene_sets import SceneSet, open_scenes
+from diorama.data.targets import draw_targets
 from diorama.diffusion.parameterize import add_noise
 from diorama.diffusion.samplers import noise_from_seeds
 from diorama.errors import InputError
 from diorama.eval.metrics import depth_rank_corr, mean_colour, psnr
-from diorama.fields.ib_planes import IBPlanesConfig
+from diorama.fields.ib_planes import IBPlanesConfig, others_of
 from diorama.files import write_json
 from diorama.nets.multiview_config import gibr_base, gibr_large, gibr_small, gibr_tiny
 from diorama.pipelines.curves import write_curves
 from diorama.rendering.false_colour import colour_depth
+from diorama.scenes.pictures import render_views
 from diorama.streams import stream
 from diorama.systems.gibr import (
     GIBR,
@@ -29,10 +31,7 @@ from diorama.systems.gibr import (
     GIBRSampling,
     GIBRTraining,
     NoisyViews,
-    draw_targets,
     from_signed,
-    others_of,
-    render_views,
     sample,
     to_signed,
     training_loss,
@@ -242,12 +241,11 @@ def noisy_at(model: GIBR, views: MultiViews, time: float, training: GIBRTraining
 
 def loss_at(model: GIBR, views: MultiViews, time: float, training: GIBRTraining) -> float:
     """Mean squared error over random pixels of noisy views, none of the views being clean."""
-    blind = replace(training, regression=False)
     each = torch.full(views.images.shape[:2], time, device=views.images.device)
     noise = torch.randn(views.images.shape, generator=stream(0, "loss by time")).to(views.images)
     images = add_noise(to_signed(views.images), noise, each, model.config.schedule)
     noisy = NoisyViews.of(views, images, each, torch.zeros_like(each, dtype=torch.bool))
-    targets = draw_targets(views, blind, stream(0, "pixels by time"))
+    targets = draw_targets(views, training.rays, training.patch, stream(0, "pixels by time"))
     seen = model(noisy, targets.rays, others_of(targets.view, each.shape[1]))
     return float((2.0 * (seen.colour.reshape(targets.colour.shape) - targets.colour)).square().mean())
 

@@ -7,6 +7,7 @@ Source: Anciukevicius et al., Denoising Diffusion via Image-Based Rendering (arX
 fixed by the paper is marked [paper]; every other number and choice is ours, and a setting.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
@@ -14,31 +15,39 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from diorama.cameras.rays import Rays, camera_rays
+from diorama.cameras.rays import Rays
 from diorama.data.multiview import MultiViews
+from diorama.data.targets import draw_targets
 from diorama.diffusion.grids import even_times
-from diorama.diffusion.guidance import guided
 from diorama.diffusion.noise import Schedule, discrete_cosine
-from diorama.diffusion.objective import MinSnr, Objective, TimeLaw, UniformTimes, Weight, draw_times, weights
+from diorama.diffusion.objective import (
+    MinSnr,
+    Objective,
+    TimeLaw,
+    UniformTimes,
+    UniformWeight,
+    Weight,
+    draw_times,
+    weights,
+)
 from diorama.diffusion.parameterize import add_noise
 from diorama.diffusion.samplers import NoiseSource, ddim, dpm_solver
 from diorama.errors import DioramaError, InputError
-from diorama.fields.ib_planes import IBPlaneField, IBPlanesConfig, KeptPlanes, Planes, split_maps
+from diorama.fields.build import PlanesConfig, build_planes, planes_of_maps
+from diorama.fields.ib_planes import IBPlanesConfig, KeptPlanes, OwnPlane, Planes, drop_some, others_of
 from diorama.nets.multiview import MultiViewUNet
 from diorama.nets.multiview_config import MultiViewConfig, gibr_small
 from diorama.nets.pretrained import assign_strict, read_pretrained, save_pretrained
 from diorama.rendering.render import Background, RayRendering, SamplingConfig, background_colour, render_rays
 from diorama.scenes.config import from_json
-from diorama.types import Denoiser
+from diorama.scenes.pictures import Chunk, render_views
 
 KIND = "gibr"
 """The word by which `config.json` names the model."""
-
-OwnPlane = Literal["drop", "keep"]
-"""Whether a view may be rendered from its own plane; dropping it is representation dropout [paper]."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class GIBRConfig:
     """What a model is: network, planes, and how rays are sampled. Lengths: a camera is 1 from what it looks at."""
 
     network: MultiViewConfig = field(default_factory=gibr_small)
-    planes: IBPlanesConfig = IBPlanesConfig()
+    planes: PlanesConfig = IBPlanesConfig()
     sampling: SamplingConfig = SamplingConfig(
         coarse=24, fine=16, union=True, spacing="mixed", knee=2.0, near=0.1, far=100.0, colour_threshold=0.0
     )
@@ -55,6 +64,10 @@ class GIBRConfig:
     """What shows where nothing stops the light; for objects that were cut out `last_opaque` of the sampling is off."""
     steps: int = 1000
     """Of the discrete cosine schedule."""
+    pixels: int = 48
+    """Side of the pictures that it learned from; photographs are cropped and resized to it."""
+    views: int = 4
+    """Views that it was given at once while it learned; any number will do."""
 
     def __post_init__(self) -> None:
         if self.network.out_channels != self.planes.maps:
@@ -105,18 +118,19 @@ class NoisyViews:
 class GIBR(nn.Module):
     """The model: everything that is learned."""
 
+    kind = KIND
+
     def __init__(self, config: GIBRConfig) -> None:
         super().__init__()
         self.config = config
         self.network = MultiViewUNet(config.network)
-        self.field = IBPlaneField(config.planes)
+        self.field = build_planes(config.planes)
 
     def planes(self, noisy: NoisyViews) -> Planes:
         """All views read together; one perspective and one polar map for each [paper]."""
-        maps = self.network(
-            noisy.images, noisy.time, noisy.clean, pose=noisy.pose, rays=noisy.rays, present=noisy.present
-        )
-        perspective, polar = split_maps(maps, self.config.planes)
+        present = None if bool(noisy.present.all()) else noisy.present  # attention without a mask is faster
+        maps = self.network(noisy.images, noisy.time, noisy.clean, pose=noisy.pose, rays=noisy.rays, present=present)
+        perspective, polar = planes_of_maps(maps, self.config.planes)
         return Planes(perspective, polar, noisy.world_to_camera, noisy.intrinsics, noisy.present)
 
     def render(
@@ -148,15 +162,18 @@ class GIBR(nn.Module):
     def save_pretrained(self, folder: Path | str, *, card: str = "", half: bool = False, force: bool = False) -> Path:
         """Write `config.json`, `model.safetensors` and the card; see `nets.pretrained.save_pretrained`."""
         return save_pretrained(
-            folder,
-            KIND,
-            asdict(self.config),
-            self.state_dict(),
-            card=card,
-            licence="apache-2.0",
-            half=half,
+            folder, KIND, asdict(self.config), self.state_dict(), card=card, licence="apache-2.0", half=half,
             force=force,
-        )
+        )  # fmt: skip
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over config and weights: what a scene notes of the model that it was drawn from."""
+        digest = hashlib.sha256(repr(self.config).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @staticmethod
     def from_pretrained(place: Path | str, device: str | torch.device = "cpu") -> "GIBR":
@@ -169,38 +186,6 @@ class GIBR(nn.Module):
             model = GIBR(from_json(GIBRConfig, found.settings))
         assign_strict(model, found.tensors(device=device), found.weights)
         return model.eval().requires_grad_(False)
-
-
-# Representation dropout ----------------------------------------------------------------------------------------------
-
-
-def others_of(target: Int[Tensor, "scene ray"], views: int, own: OwnPlane = "drop") -> Bool[Tensor, "scene view ray"]:
-    """Which planes may paint each ray: with `drop`, all but that of the view whose ray it is [paper].
-
-    target: number of the view that a ray belongs to; `views` or more for views that were never encoded.
-    """
-    every = torch.arange(views, device=target.device)[:, None]
-    if own == "keep":
-        return torch.ones(len(target), views, target.shape[1], dtype=torch.bool, device=target.device)
-    return target[:, None] != every
-
-
-def drop_some(
-    keep: Bool[Tensor, "scene view ray"],
-    target: Int[Tensor, "scene ray"],
-    present: Bool[Tensor, "scene view"],
-    share: float,
-    generator: torch.Generator,
-) -> Bool[Tensor, "scene view ray"]:
-    """Each other plane is left out with this probability for all rays of a target view; one always stays."""
-    if share <= 0:
-        return keep
-    targets = int(target.max()) + 1
-    drawn = torch.rand(len(keep), keep.shape[1], targets, generator=generator, device=generator.device) < share
-    dropped = drawn.to(keep.device).gather(2, target[:, None].expand(-1, keep.shape[1], -1))
-    left = keep & ~dropped
-    alive = (left & present[..., None]).any(1, keepdim=True)
-    return torch.where(alive, left, keep)
 
 
 # Training ------------------------------------------------------------------------------------------------------------
@@ -217,7 +202,7 @@ class GIBRTraining:
     patch: int = 0
     """Side of a square of neighbouring pixels in place of single ones; 0: single ones."""
     regression: bool = False
-    """All encoded views are clean and nothing is denoised: a network that regresses, to compare with."""
+    """All encoded views are clean, nothing is denoised and every scene weighs the same: to compare with."""
     no_clean: float = 0.15
     """Probability that no view is clean; otherwise their number is uniform from 1 to two less than the views."""
     times: TimeLaw = UniformTimes()
@@ -235,41 +220,6 @@ class GIBRTraining:
     """Probability that another view's plane is left out too, for one target view."""
 
 
-@dataclass(frozen=True)
-class Targets:
-    """Rays to be rendered, and what they should look like."""
-
-    rays: Rays
-    view: Int[Tensor, "scene ray"]
-    colour: Float[Tensor, "scene ray rgb=3"]
-    """In [0, 1]."""
-
-
-def draw_targets(views: MultiViews, training: GIBRTraining, generator: torch.Generator) -> Targets:
-    """Random pixels of every view; with `patch`, a square of them."""
-    scenes, count, _, height, width = views.images.shape
-    if training.patch:
-        side = min(training.patch, height, width)
-        corner = torch.rand(scenes, count, 2, generator=generator) * torch.tensor([width - side + 1, height - side + 1])
-        step = torch.arange(side)
-        x = corner[..., :1].long() + step.repeat(side)
-        y = corner[..., 1:].long() + step.repeat_interleave(side)
-    else:
-        pixel = torch.randint(height * width, (scenes, count, training.rays), generator=generator)
-        x, y = pixel % width, pixel // width
-    x, y = x.to(views.images.device), y.to(views.images.device)
-    return targets_at(views, x, y)
-
-
-def targets_at(views: MultiViews, x: Int[Tensor, "scene view n"], y: Int[Tensor, "scene view n"]) -> Targets:
-    """The pixels (x, y) of every view as targets, view after view."""
-    rays = camera_rays(views.cameras(), torch.stack([x, y], dim=-1) + 0.5)
-    index = (y * views.images.shape[-1] + x)[:, :, None].expand(-1, -1, 3, -1)
-    colour = views.images.flatten(3).gather(3, index).mT
-    view = torch.arange(x.shape[1], device=x.device)[None, :, None].expand(x.shape)
-    return Targets(rays.reshape(len(x), -1), view.flatten(1), colour.flatten(1, 2))
-
-
 def draw_clean(scenes: int, views: int, no_clean: float, generator: torch.Generator) -> Bool[Tensor, "scene view"]:
     """Which views are given: none, or the first 1 ... views - 2 (order means nothing to the network) [ours]."""
     most = max(views - 2, 1)
@@ -281,14 +231,19 @@ def draw_clean(scenes: int, views: int, no_clean: float, generator: torch.Genera
 def draw_noisy(
     config: GIBRConfig, training: GIBRTraining, views: MultiViews, generator: torch.Generator
 ) -> tuple[NoisyViews, Float[Tensor, "scene"]]:
-    """The encoded views at a random time, and that time."""
-    encoded = views.first(views.images.shape[1] - training.held_out)
-    scenes, count = encoded.images.shape[:2]
+    """The encoded views at a random time, and that time. InputError where fewer than two views are encoded."""
+    scenes, count = len(views), views.images.shape[1] - training.held_out
+    if count < 2:
+        raise InputError(
+            f"{views.images.shape[1]} views, {training.held_out} of them held out. Views are rendered from each other: "
+            "at least two more than are held out are needed."
+        )
+    encoded = views.first(count)
     schedule, device = config.schedule, views.images.device
     clean = draw_clean(scenes, count, training.no_clean, generator) | training.regression
     time = draw_times(training.times, schedule, scenes, generator)
     if training.views_shift:
-        noisy_count = (~clean).sum(1).float()
+        noisy_count = (~clean).sum(1).clamp_min(1)
         time = schedule.time_at(schedule.log_snr(time) - training.views_shift * noisy_count.log())
     noise = torch.randn(encoded.images.shape, generator=generator, device=generator.device).to(encoded.images)
     each = (time[:, None] * ~clean).to(device)
@@ -303,14 +258,16 @@ def training_loss(
 
     model: a GIBR or what wraps one. Their sum is the mean over scenes of weight(t) times the mean over all rays.
     """
-    noisy, time = draw_noisy(config, training, views, generator)
-    targets = draw_targets(views, training, generator)
+    with torch.autocast(views.images.device.type, enabled=False):  # where things are is not for bf16
+        noisy, time = draw_noisy(config, training, views, generator)
+        targets = draw_targets(views, training.rays, training.patch, generator)
     encoded = noisy.clean.shape[1]
     keep = others_of(targets.view, encoded, training.own_plane)
     keep = drop_some(keep, targets.view, noisy.present, training.drop_other, generator)
     seen = model(noisy, targets.rays, keep, generator)
     error = (2.0 * (seen.colour.reshape(targets.colour.shape) - targets.colour)).square().mean(-1)
-    loud = weights(Objective("clean", "l2", training.weight), time.double(), config.schedule).to(error)
+    weight = UniformWeight() if training.regression else training.weight
+    loud = weights(Objective("clean", "l2", weight), time.double(), config.schedule).to(error)
     held = targets.view >= encoded
     clean = noisy.clean.gather(1, targets.view.clamp(max=encoded - 1)) & ~held
     parts = {
@@ -380,49 +337,67 @@ def sample(
     sampling: GIBRSampling = GIBRSampling(),
     *,
     chunk: int = 4096,
+    say: Callable[[str], None] | None = None,
     seen: StepSeen | None = None,
 ) -> Sample:
     """Denoise the views that are not given, all together, and keep the scene behind them.
 
     views: cameras of all views; images of those that are not given are not looked at. noise: see `samplers`; one seed a
-    scene makes a scene the same in any batch. chunk: rays at a time. Raises SamplingError where a network answers
-    with what is not a number, and InputError where a scene has a single view.
+    scene makes a scene the same in any batch. chunk: rays at a time; halved where memory does not suffice, which `say`
+    is told. Where all views are given, one look at them makes the scene. Raises InputError for a question that has no
+    answer, SamplingError where the network answers with what is not a number, MemoryLimitError.
     """
-    if views.images.shape[1] < 2:
-        raise InputError("a scene of a single view: each is rendered from the others. Add noisy cameras.")
-    schedule = model.config.schedule
-    known = to_signed(views.images)
+    check_question(views, given, sampling)
+    known, rays = to_signed(views.images), Chunk(chunk, say)
+    if bool(given.all()):
+        planes = model.planes(NoisyViews.of(views, known, torch.zeros_like(known[:, :, 0, 0, 0]), given))
+        check_finite(planes.perspective, 0)
+        if seen is not None:
+            seen(0, 1, views.images, planes)
+        return Sample(views.images, planes)
+    schedule, still = model.config.schedule, given[..., None, None, None]
     start = schedule.sigma(torch.ones((), dtype=torch.float64)).to(known) * noise(known)
-    x = torch.where(given[..., None, None, None], known, start)
     times = even_times(sampling.steps)[:, None, None] * ~given.cpu()
     last: list[Planes] = []
     step = count()
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         index = next(step)
-        half = index < sampling.half_until * sampling.steps
-        planes, clean = denoised(model, views, given, x, t, sampling, half=half, chunk=chunk)
+        half = index < sampling.half_until * (sampling.steps - 1)
+        planes, clean = denoised(model, views, given, x, t, sampling, half=half, chunk=rays)
+        if sampling.guidance and bool(given.any()):
+            without = denoised(model, views, given, x, t, sampling, blind=True, half=half, chunk=rays)[1]
+            clean = (without + (1.0 + sampling.guidance) * (clean - without)).clamp(-1.0, 1.0)
         check_finite(clean, index)
         last[:] = [planes]
         if seen is not None:
             seen(index, sampling.steps, from_signed(clean), planes)
         return clean
 
-    denoiser: Denoiser = denoise
-    if sampling.guidance and bool(given.any()):
-        blind = torch.zeros_like(given)
-
-        def without(x: Tensor, t: Tensor) -> Tensor:
-            present = ~given | given.all(1, keepdim=True)
-            return denoised(model, views, blind, x, t, sampling, present=present, chunk=chunk)[1]
-
-        denoiser = guided(denoise, without, 1.0 + sampling.guidance)
+    x = torch.where(still, known, start)
     if sampling.sampler == "dpm":
-        x = dpm_solver(denoiser, x, schedule, times)
+        x = dpm_solver(denoise, x, schedule, times)
     else:
-        x = ddim(denoiser, x, schedule, times, eta=sampling.eta, noise=noise if sampling.eta else None)
-    images = torch.where(given[..., None, None, None], views.images, from_signed(x).clamp(0.0, 1.0))
-    return Sample(images, last[0])
+        x = ddim(denoise, x, schedule, times, eta=sampling.eta, noise=noise if sampling.eta else None)
+    return Sample(torch.where(still, views.images, from_signed(x).clamp(0.0, 1.0)), last[0])
+
+
+def check_question(views: MultiViews, given: Bool[Tensor, "scene view"], sampling: GIBRSampling) -> None:
+    """InputError where a scene cannot be drawn from what is given."""
+    scenes, number = views.images.shape[:2]
+    if number < 2:
+        raise InputError("a scene of a single view: each is rendered from the others. Add noisy cameras.")
+    if given.shape != (scenes, number):
+        raise InputError(f"{scenes} scenes of {number} views, but answers for {tuple(given.shape)} to which are given.")
+    wrong = given & ~views.images.flatten(2).isfinite().all(-1)
+    if bool(wrong.any()):
+        scene, view = wrong.nonzero()[0].tolist()
+        raise InputError(f"given view {view} of scene {scene} has pixels that are not numbers. Leave it out.")
+    if sampling.guidance and bool((given.any(1) & ((~given).sum(1) == 1)).any()):
+        raise InputError(
+            "guidance compares with the views that are not given, each rendered from the others of them; here there is "
+            "only one. Add a noisy camera, or set guidance to 0."
+        )
 
 
 def denoised(
@@ -433,79 +408,35 @@ def denoised(
     t: Float[Tensor, "scene view"],
     sampling: GIBRSampling,
     *,
-    present: Bool[Tensor, "scene view"] | None = None,
+    blind: bool = False,
     half: bool = False,
-    chunk: int = 4096,
+    chunk: Chunk | int = 4096,
 ) -> tuple[Planes, Float[Tensor, "scene view 3 h w"]]:
     """One denoising step: the planes of noisy views, and each view rendered from those of the others, in [-1, 1].
 
-    Given views come back as they are.
+    Given views come back as they are. blind: the network is not shown them. half: rendered at half the side, enlarged.
     """
-    planes = model.planes(NoisyViews.of(views, x, t, given, present))
-    side = max(1, x.shape[-1] // 2) if half else x.shape[-1]
+    clean = torch.zeros_like(given) if blind else given
+    present = ~given | given.all(1, keepdim=True) if blind else None
+    planes = model.planes(NoisyViews.of(views, x, t, clean, present))
+    asked = (~given).any(0).nonzero()[:, 0]
     pictures = render_views(
-        model, planes, views.resized(side), sampling.own_plane, chunk=chunk,
-        sampling=replace(model.config.sampling, coarse=sampling.coarse, fine=sampling.fine),
+        model, planes, views.resized(max(1, x.shape[-1] // 2)) if half else views, sampling.own_plane, which=asked,
+        sampling=replace(model.config.sampling, coarse=sampling.coarse, fine=sampling.fine), chunk=chunk,
     ).colour  # fmt: skip
-    if side != x.shape[-1]:
-        flat = torch.nn.functional.interpolate(
-            pictures.flatten(0, 1), size=x.shape[-2:], mode="bilinear", align_corners=False
-        )
+    if pictures.shape[-2:] != x.shape[-2:]:
+        flat = interpolate(pictures.flatten(0, 1), x.shape[-2:], mode="bilinear", align_corners=False)
         pictures = flat.unflatten(0, pictures.shape[:2])
-    clean = to_signed(pictures).clamp(-1.0, 1.0)
-    return planes, torch.where(given[..., None, None, None], x, clean)
+    estimate = x.index_copy(1, asked, to_signed(pictures).clamp(-1.0, 1.0))
+    return planes, torch.where(given[..., None, None, None], x, estimate)
 
 
-def check_finite(clean: Float[Tensor, "scene view 3 h w"], step: int) -> None:
-    """SamplingError that names step and view where an estimate is not finite."""
-    wrong = ~clean.isfinite().all(-1).all(-1).all(-1)
+def check_finite(made: Float[Tensor, "scene view *map"], step: int) -> None:
+    """SamplingError that names step and view where what was made of a view is not finite."""
+    wrong = ~made.flatten(2).isfinite().all(-1)
     if bool(wrong.any()):
         scene, view = wrong.nonzero()[0].tolist()
         raise SamplingError(
             f"step {step} of sampling made view {view} of scene {scene} not a number. Check the weights and the "
             "cameras; fewer steps or full precision may help."
         )
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Whole pictures of some scenes, rendered."""
-
-    colour: Float[Tensor, "scene view 3 h w"]
-    depth: Float[Tensor, "scene view h w"]
-    """Planar, normalised units."""
-    opacity: Float[Tensor, "scene view h w"]
-    near_mass: Float[Tensor, "scene view h w"]
-    """Share of each ray's light that is stopped nearer than `near_limit` of the true depth; zero without truth."""
-
-
-@torch.no_grad()
-def render_views(
-    model: GIBR,
-    planes: Planes,
-    views: MultiViews,
-    own: OwnPlane,
-    *,
-    sampling: SamplingConfig | None = None,
-    chunk: int = 4096,
-    near_limit: float = 0.5,
-) -> Pictures:
-    """All pixels of all views. own: whether view number k is painted by plane number k too."""
-    scenes, count, _, height, width = views.images.shape
-    encoded = planes.present.shape[1]
-    pixel = torch.arange(height * width, device=views.images.device).expand(scenes, count, -1)
-    targets = targets_at(views, pixel % width, pixel // width)
-    truth = views.depth.flatten(1)
-    size = max(1, chunk // scenes)
-    parts: list[Tensor] = []
-    for start in range(0, targets.view.shape[1], size):
-        here = slice(start, start + size)
-        rays, view = targets.rays[:, here], targets.view[:, here]
-        out = model.render(planes, rays, others_of(view, encoded, own), sampling=sampling)
-        planar = out.distance.reshape(view.shape) * rays.cosine
-        middle = 0.5 * (out.edges[:, 1:] + out.edges[:, :-1]).reshape(*view.shape, -1) * rays.cosine[..., None]
-        near = (out.weights.reshape(middle.shape) * (middle < near_limit * truth[:, here, None])).sum(-1)
-        numbers = (planar, out.opacity.reshape(view.shape), near)
-        parts.append(torch.cat([out.colour.reshape(*view.shape, 3), torch.stack(numbers, dim=-1)], dim=-1))
-    whole = torch.cat(parts, dim=1).reshape(scenes, count, height, width, 6)
-    return Pictures(whole[..., :3].movedim(-1, 2).clamp(0, 1), whole[..., 3], whole[..., 4], whole[..., 5])

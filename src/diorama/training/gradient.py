@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from diorama.errors import MemoryLimitError
+from diorama.errors import MemoryLimitError, out_of_memory
 from diorama.training.batches import Batch, batch_to, sample_count, slice_batch
 from diorama.training.distributed import current_share
 
@@ -115,13 +115,3 @@ def own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
         if not on_cpu:
             torch.get_device_module(device).manual_seed(seed)
         yield
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice."""
-    text = str(error)
-    return (
-        isinstance(error, MemoryError | torch.OutOfMemoryError)
-        or "can't allocate memory" in text
-        or "not enough memory" in text
-    )
