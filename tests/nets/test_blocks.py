@@ -77,6 +77,35 @@ def test_cosine_attention_does_not_see_the_length_of_queries_and_keys():
     torch.testing.assert_close(attend(query, key, value, cosine=True), attend(query * 9, key * 0.1, value, cosine=True))
 
 
+@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("queries", [1, 5])
+def test_masked_attention_is_a_softmax_over_what_the_mask_allows(cosine, queries):
+    query, key, value = torch.randn(3, 2, 2, 5, 4, generator=generator(), dtype=torch.float64)
+    mask = torch.rand(2, 1, queries, 5, generator=generator()) < 0.6
+    mask[..., 0] = True
+    out = attend(query, key, value, cosine=cosine, mask=mask)
+    for scene in range(2):
+        for n in range(5):
+            seen = mask[scene, 0, n if queries > 1 else 0]
+            alone = attend(query[scene, None, :, n : n + 1], key[scene, None, :, seen], value[scene, None, :, seen],
+                           cosine=cosine)  # fmt: skip
+            torch.testing.assert_close(out[scene, :, n], alone[0, :, 0])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_written_out_for_training_is_the_fused_one_in_bfloat16(masked):
+    sides = torch.randn(3, 2, 2, 40, 16, generator=generator())
+    mask = torch.rand(2, 1, 40, 40, generator=generator()) < 0.7 if masked else None
+    exact, rough = sides.clone().requires_grad_(), sides.bfloat16().requires_grad_()
+    weights = torch.randn(2, 2, 40, 16, generator=generator())
+    for leaf in (exact, rough):
+        (attend(*leaf, cosine=False, mask=mask) * weights).sum().backward()
+    with torch.no_grad():
+        fused, written = attend(*rough, cosine=False, mask=mask), attend(*exact, cosine=False, mask=mask)
+    torch.testing.assert_close(fused.float(), written, rtol=0, atol=0.03)
+    assert (rough.grad.float() - exact.grad).norm() < 0.02 * exact.grad.norm()
+
+
 def test_linear_attention_is_the_quadratic_form_summed_in_another_order():
     """softmax_features(q) softmax_pixels(k)^T v / n / sqrt(c), written with the full pixel-by-pixel matrix."""
     torch.manual_seed(0)

@@ -4,7 +4,8 @@ Convolutions keep whatever memory format their input and weights have; `channels
 """
 
 import math
-from typing import Literal, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -126,3 +127,10 @@ def zero(module: M) -> M:
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside of it, autocast does nothing: for the few layers that bfloat16 would harm. Nothing where there is none."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()

@@ -85,10 +85,7 @@ class UNetConfig:
 
         Raises InputError for a setting it does not know, of another type, or out of range.
         """
-        hints = {field.name: field.type for field in fields(cls)}
-        if unknown := set(settings) - set(hints):
-            raise InputError(f"a U-Net has no settings {sorted(unknown)}; the file is of another version.")
-        return cls(**{name: _typed(name, hints[name], value) for name, value in settings.items()})
+        return cls(**typed_settings(cls, settings))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -111,6 +108,14 @@ class UNetConfig:
     def multiple(self) -> int:
         """Height and width of an input must be multiples of this."""
         return self.patch * 2 ** (len(self.multipliers) - 1)
+
+
+def typed_settings(kind: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON values as arguments of a U-Net's config; InputError for a setting it does not know or of another type."""
+    hints = {field.name: field.type for field in fields(kind)}
+    if unknown := set(settings) - set(hints):
+        raise InputError(f"a U-Net has no settings {sorted(unknown)}; the file is of another version.")
+    return {name: _typed(name, hints[name], value) for name, value in settings.items()}
 
 
 def _typed(name: str, hint: Any, value: Any) -> Any:

@@ -24,6 +24,7 @@ from diorama.nets.blocks import (
     PreNormBlock,
     Resample,
     Upsample,
+    full_precision,
     time_embedding,
     zero,
 )
@@ -130,9 +131,7 @@ class UNet(nn.Module):
 
     def _ends(self, x: Tensor) -> AbstractContextManager[Any]:
         # autocast is switched off for the ends alone
-        if self.config.full_precision_ends and torch.amp.is_autocast_available(x.device.type):
-            return torch.autocast(x.device.type, enabled=False)
-        return nullcontext()
+        return full_precision(x.device) if self.config.full_precision_ends else nullcontext()
 
     def _at_ends(self, h: Tensor) -> Tensor:
         return h.to(self.stem.weight.dtype) if self.config.full_precision_ends else h
