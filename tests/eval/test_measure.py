@@ -152,3 +152,32 @@ def test_a_scene_is_the_mean_of_its_views_that_were_measured():
     result = SceneResult("scene", views)
     assert result.mean == {"psnr": 22.0, "flip": None, "x": 1.0}
     assert result.resolution == "4x3 to 8x3"
+
+
+def test_parts_of_a_photograph_are_measured_apart():
+    """Noise on the left half alone; what is ignored counts nowhere, and what is tiny has no figures."""
+    views = exact_views(ring_cameras(1))
+    left, crumb = torch.zeros(48, 64, dtype=torch.bool), torch.zeros(48, 64, dtype=torch.bool)
+    left[:, :32], crumb[0, :5] = True, True
+
+    def spoiled(cameras):
+        exact = exact_rendering(cameras)
+        colour = torch.where(left, exact.colour * 0.5, exact.colour)
+        return replace(exact, colour=colour, depth=torch.where(left, 1.2 * exact.depth, exact.depth))
+
+    def parts(held, rendering):
+        return {"visible": ~left, "occluded": left, "outside": crumb}
+
+    values = measured(views, replace(PLAIN, parts=parts), spoiled)[0].values
+    assert values["psnr_visible"] == pytest.approx(100)
+    assert values["psnr_occluded"] < values["psnr"] < 30
+    assert values["psnr_outside"] is None
+    assert values["depth_abs_rel_visible"] == pytest.approx(0, abs=1e-6)
+    assert values["depth_abs_rel_occluded"] == pytest.approx(0.2, rel=1e-4)
+    assert values["depth_abs_rel_outside"] is None
+    assert values["share_visible"] == values["share_occluded"] == 0.5
+    ignored = replace(views, ignore=left[None], depth=None)
+    values = measured(ignored, replace(PLAIN, parts=parts), spoiled)[0].values
+    assert values["share_occluded"] == 0
+    assert values["psnr_occluded"] is None
+    assert not any(name.startswith("depth") for name in values)

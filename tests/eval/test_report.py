@@ -70,6 +70,17 @@ def test_panels_show_photo_render_error_and_both_depths():
     assert max(black.getextrema()) < 8, "an exact render has no error"
 
 
+def test_a_panel_shows_what_no_training_photo_saw():
+    views = exact_views(ring_cameras(1))
+    held, rendering, _ = next(measured_views(exact_rendering, held_out(views), Columns(flip=False)))
+    nothing = torch.zeros(48, 64, dtype=torch.bool)
+    plain, pale = (
+        panels(held, rendering, parts={"visible": ~part, "occluded": part, "outside": nothing})["unseen is pale"]
+        for part in (nothing, ~nothing)
+    )
+    assert plain == panels(held, rendering)["render"] != pale
+
+
 def test_disparity_is_one_near_and_zero_where_unknown():
     depth = torch.tensor([[1.0, 2.0, 4.0, 0.0]])
     shown = disparity(depth, depth)
@@ -88,4 +99,7 @@ def test_tables_align_and_every_column_explains_itself():
     text = text_table([{"a": "1", "long": "2"}, {"a": "333", "b": "4"}])
     assert [line.split() for line in text.splitlines()] == [["a", "long", "b"], ["1", "2"], ["333", "4"]]
     assert "object on white" in legend("flip_masked")
+    assert "no training photo's frame" in legend("depth_abs_rel_outside")
+    assert "PSNR" in legend("psnr_visible")
+    assert "share of the pixels" in legend("share_occluded")
     assert legend("psnr_masked") == LEGEND["psnr_masked"]

@@ -3,11 +3,12 @@
 import json
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from diorama.errors import InputError
-from diorama.export.frames import depth_scale, png_names, write_depth_note
+from diorama.export.frames import count_levels, depth_scale, png_names, write_depth_note, write_observed_note
 
 
 @given(st.floats(1e-6, 1e9))
@@ -48,3 +49,13 @@ def test_frames_without_names_of_their_own_are_refused():
     with pytest.raises(InputError, match="file_path of its own"):
         png_names(["a/0.png", "a/0.jpg"])
     assert png_names(["", ".."][:1]) == ["frame.png"]
+
+
+def test_an_observed_map_is_bytes_that_are_numbers_of_photographs(tmp_path):
+    count = torch.tensor([[0, 1, 7], [253, 254, 9000]])
+    surface = torch.tensor([[True, True, False], [True, True, True]])
+    assert (count_levels(count, surface) * 255).round().tolist() == [[0, 1, 255], [253, 254, 254]]
+    write_observed_note(tmp_path / "observed.json", photographs=12)
+    note = json.loads((tmp_path / "observed.json").read_text())
+    assert note["photographs"] == 12
+    assert "255: no surface" in note["observed = value"]

@@ -38,3 +38,11 @@ def test_points_far_from_the_origin_keep_their_detail(tmp_path):
     assert not needs_doubles(points)
     write_ply(tmp_path / "map.ply", far)
     np.testing.assert_array_equal(trimesh.load(tmp_path / "map.ply").vertices, far.numpy())
+
+
+def test_how_many_photographs_saw_a_point_is_a_property(tmp_path):
+    write_ply(tmp_path / "a.ply", torch.rand(4, 3), observed=torch.tensor([0, 3, 70_000, 1]))
+    data = (tmp_path / "a.ply").read_bytes()
+    assert b"property ushort observed" in data
+    rows = np.frombuffer(data.split(b"end_header\n")[1], dtype=[("xyz", "<f4", 3), ("observed", "<u2")])
+    assert rows["observed"].tolist() == [0, 3, 65535, 1]

@@ -12,13 +12,13 @@ from diorama.cameras.poses import Similarity
 from diorama.cli.main import main
 from diorama.data.images import write_png
 from diorama.data.open import open_views
-from diorama.data.splits import make_split
+from diorama.data.splits import Split, make_split
 from diorama.data.transforms import write_transforms
 from diorama.errors import InputError
 from diorama.eval.protocols import LLFF
 from diorama.fields.hashgrid import GridConfig, HashField, HashFieldConfig
 from diorama.pipelines import protocol as protocols
-from diorama.pipelines.evaluate import evaluate, on_white, whole_numbers
+from diorama.pipelines.evaluate import evaluate, on_white, parts_by_sight, whole_numbers
 from diorama.pipelines.protocol import FitRequest, Row, averaged, results_text, run_protocol, scene_folders
 from diorama.pipelines.workspace import input_hashes
 from diorama.rendering.render import SamplingConfig
@@ -88,6 +88,9 @@ def test_exactly_the_stored_test_photos_are_measured(tmp_path, photos_folder, ca
     assert stored["mean"]["psnr_mean_colour"] > 5
     page = (place / "report.html").read_text()
     assert all(name in page for name in split.test)
+    assert stored["facts"]["visible, occluded, outside"] == "by the scene's own depth, which may err"
+    assert {"psnr_visible", "share_visible", "share_occluded", "share_outside"} <= set(stored["mean"])
+    assert "unseen is pale" in page
     shown = capsys.readouterr().out
     assert split.digest in shown
     assert "not measured" in shown
@@ -99,6 +102,26 @@ def test_a_scene_in_memory_is_measured_without_writing(photos_folder):
     split = make_split(views, "every8")
     result = evaluate(unfitted_scene(views, split), views)
     assert tuple(view.name for view in result.views) == split.test
+
+
+def test_where_truth_is_known_it_says_what_the_training_photos_saw(photos_folder):
+    """The split of the pixels then does not depend on the scene, which has seen nothing and is wrong everywhere."""
+    exact, views = exact_views(ring_cameras(10, width=40, height=30)), open_views(photos_folder)
+    split = Split("ours", ("photo_00.png", "photo_01.png"), ("photo_02.png", "photo_05.png"))
+    sky_filled = torch.where(exact.depth > 0, exact.depth, 500.0)
+    scene = unfitted_scene(views, split)
+    result = evaluate(scene, replace(views, depth=sky_filled))
+    assert result.facts["visible, occluded, outside"] == "by the true depth of training and test photos"
+    near, opposite = (view.values for view in result.views)
+    assert near["share_visible"] > 0.5 > opposite["share_visible"]
+    assert all(
+        sum(v[f"share_{part}"] for part in ("visible", "occluded", "outside")) == pytest.approx(1)
+        for v in (near, opposite)
+    )
+    assert opposite["psnr_outside"] is not None
+    assert opposite["depth_abs_rel_outside"] is not None
+    with_holes = replace(views, depth=exact.depth * (exact.depth < 3))
+    assert "own depth" in parts_by_sight(scene, with_holes, with_holes)[1]
 
 
 def test_lpips_from_a_local_file_names_its_net(tmp_path, photos_folder, capsys):

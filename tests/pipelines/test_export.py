@@ -173,6 +173,60 @@ def test_rendered_views_are_a_data_set_that_our_own_reader_opens(scene, tmp_path
     assert ((views.depth - truth.depth).abs()[known] < 1.01e-3 * scene.scale).all()
 
 
+def ply_points(path):
+    """The points of one of our PLY files as a table."""
+    head, body = path.read_bytes().split(b"end_header\n", 1)
+    lines = [line.split() for line in head.decode().splitlines()]
+    count = next(int(line[2]) for line in lines if line[:2] == ["element", "vertex"])
+    kinds = {"float": "<f4", "uchar": "u1", "ushort": "<u2"}
+    columns = [(line[2], kinds[line[1]]) for line in lines if line[0] == "property" and line[1] != "list"]
+    return np.frombuffer(body, dtype=columns, count=count)
+
+
+@pytest.mark.parametrize("suffix", ["glb", "ply"])
+def test_vertices_say_how_many_photographs_saw_them(tmp_path, monkeypatch, suffix):
+    """Three photographs from one side: the back of the ball is there, its vertices say 0, and they fade or go."""
+    ring = ring_cameras(8, 160, 120)
+    shown = moved_scene()
+    shown = replace(shown, cameras=ring[[0, 1, 7]])
+    monkeypatch.setattr(verb, "open_scene", lambda path, **_: (shown, shown.render))
+    meshes, counts = {}, {}
+    for unseen in ("keep", "fade", "drop"):
+        file = tmp_path / f"{unseen}.{suffix}"
+        verb.command(options(tmp_path, file.name, resolution=40, unseen=unseen, box=(-0.6, -0.6, 0.05, 0.6, 0.6, 1.1)))
+        meshes[unseen] = trimesh.load(file, process=False, force="mesh")
+        attributes = meshes[unseen].vertex_attributes
+        counts[unseen] = attributes["_OBSERVED"].reshape(-1) if suffix == "glb" else ply_points(file)["observed"]
+    places = np.asarray(meshes["keep"].vertices)
+    assert set(np.unique(counts["keep"])) == {0, 1, 2, 3}
+    front, back = places[:, 0] > 0.35, places[:, 0] < -0.42
+    assert (counts["keep"][front] > 0).mean() > 0.98
+    assert (counts["keep"][back] == 0).mean() > 0.98
+    np.testing.assert_array_equal(counts["fade"], counts["keep"])
+    if suffix == "ply":  # trimesh gives up the colours of a GLB that has a material too
+        colours = {name: np.asarray(mesh.visual.vertex_colors)[:, :3].astype(int) for name, mesh in meshes.items()}
+        changed = np.abs(colours["fade"] - colours["keep"]).max(-1) > 8
+        assert not changed[counts["keep"] > 0].any()
+        assert changed[counts["keep"] == 0].mean() > 0.95
+    assert len(meshes["drop"].faces) < 0.8 * len(meshes["keep"].faces)
+    assert np.asarray(meshes["drop"].vertices)[:, 0].min() > -0.42
+    kept = counts["drop"][np.asarray(meshes["drop"].faces)]
+    assert (kept > 0).any(-1).all()
+
+
+def test_points_say_how_many_photographs_saw_them_and_all_were_seen(plain, tmp_path):
+    verb.command(options(tmp_path, "points.ply", kind="points", unseen="drop"))
+    observed = ply_points(tmp_path / "points.ply")["observed"]
+    assert observed.min() >= 1
+    assert 1 < observed.mean() < 8
+
+
+def test_rendered_views_have_nothing_unseen_to_drop(tmp_path, monkeypatch):
+    monkeypatch.setattr(verb, "open_scene", lambda path, **_: pytest.fail("loaded"))
+    with pytest.raises(InputError, match="diorama render --observed"):
+        verb.command(options(tmp_path, "views", unseen="drop"))
+
+
 def test_y_up_turns_the_glb_alone(plain, tmp_path):
     verb.command(options(tmp_path, "a.glb", resolution=24))
     verb.command(options(tmp_path, "b.glb", resolution=24, y_up=True))

@@ -17,6 +17,7 @@ from diorama.data.views import Frame
 from diorama.errors import InputError, OutputError
 from diorama.pipelines import render as verb
 from diorama.pipelines.showing import PATHS, camera_path, image_size
+from diorama.scenes.visibility import context_depth, observe
 from tests.oracles import OracleScene, exact_rendering, ring_cameras
 
 
@@ -100,6 +101,47 @@ def test_depth_comes_with_its_scale_and_is_the_true_depth(scene, tmp_path, capsy
     transforms = json.loads((tmp_path / "frames" / "transforms.json").read_text())
     assert transforms["depth_unit_scale_factor"] == note["scale"]
     assert transforms["frames"][0]["depth_file_path"] == "depth/00000.png"
+
+
+def test_observed_maps_say_how_many_photographs_saw_what_and_the_unseen_is_pale(tmp_path, monkeypatch, capsys):
+    """From above and behind three photographs on one side: seen, in the shadow of the ball, and out of frame."""
+    shown = OracleScene(ring_cameras(3, 96, 72, arc=60.0))
+    monkeypatch.setattr(verb, "open_scene", lambda path, **_: (shown, exact_rendering))
+    cameras = ring_cameras(4, 64, 48, elevation=3.0)
+    write_transforms(tmp_path / "wanted.json", cameras, ["a", "b", "c", "d"], Frame("mine", "metres"))
+    asked = {"cameras": tmp_path / "wanted.json", "observed": True, "depth": True}
+    assert verb.command(options(tmp_path, "frames", **asked)) == 0
+    context = context_depth(shown.cameras, exact_rendering)
+    met = set()
+    for index, name in enumerate("abcd"):
+        exact = exact_rendering(cameras[index : index + 1])
+        observed = observe(context, cameras[index : index + 1], exact)
+        counts = np.asarray(Image.open(tmp_path / "frames" / "observed" / f"{name}.png"))
+        met |= set(np.unique(counts).tolist())
+        # cameras come back from the file with rounded numbers, so single pixels at outlines may differ
+        wanted = torch.where(observed.surface, observed.count, 255)[0].numpy()
+        assert (counts == wanted).mean() > 0.99
+        away = (pixels(tmp_path / "frames" / f"{name}.png").permute(2, 0, 1) - exact.colour[0]).abs().amax(0)
+        visible, unseen = observed.visible[0], (observed.occluded | observed.outside)[0]
+        assert away[visible].mean() < 0.01
+        assert away[unseen].mean() > 0.1 if unseen.any() else True
+    assert {0, 1, 2, 3} <= met
+    assert json.loads((tmp_path / "frames" / "observed.json").read_text())["photographs"] == 3
+    assert (tmp_path / "frames" / "depth" / "a.png").exists()
+    said = capsys.readouterr().out
+    assert "% were seen by a photograph" in said
+    assert "observed.json" in said
+
+
+def test_a_film_can_show_what_nobody_saw(scene, tmp_path, capsys):
+    ticks = []
+    diorama.render(scene, tmp_path / "plain.mp4", seconds=0.2, fps=20.0, width=64)
+    said = []
+    arguments = {"seconds": 0.2, "fps": 20.0, "width": 64, "observed": True, "tick": lambda: ticks.append(1)}
+    diorama.render(scene, tmp_path / "pale.mp4", say=said.append, **arguments)
+    assert len(ticks) == len(scene.cameras) + 4
+    assert "% in no photograph's frame" in said[-1]
+    assert (tmp_path / "pale.mp4").read_bytes() != (tmp_path / "plain.mp4").read_bytes()
 
 
 def test_what_cannot_be_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):

@@ -4,11 +4,13 @@ import socket
 from pathlib import Path
 
 import pytest
+import torch
 
 from diorama.errors import InputError
 from diorama.pipelines import view as verb
+from diorama.scenes.visibility import context_depth, observed_map
 from diorama.viewer.server import Viewer
-from tests.oracles import OracleScene, exact_rendering
+from tests.oracles import OracleScene, exact_rendering, ring_cameras
 
 
 def free_port():
@@ -44,6 +46,24 @@ def test_an_exhibit_has_the_scenes_photographs_and_paths():
     assert set(exhibit.paths) == {"tour", "orbit", "spiral", "interpolate", "grid", "zoom"}
     assert (exhibit.near, exhibit.far) == (0.5, 8.0)
     assert len(exhibit.cameras) == 6
+
+
+def test_an_exhibit_tells_what_its_photographs_saw_and_draws_them_when_first_asked():
+    drawn = []
+
+    def render(cameras):
+        drawn.append(len(cameras))
+        return exact_rendering(cameras)
+
+    exhibit = verb.exhibit_of(OracleScene(), render, "oracle")
+    assert drawn == []
+    view = ring_cameras(1, elevation=2.0)
+    seen = exhibit.observed(view, exact_rendering(view))
+    assert torch.equal(
+        seen.count, observed_map(context_depth(OracleScene().cameras, exact_rendering), view, exact_rendering(view))
+    )
+    exhibit.observed(view, exact_rendering(view))
+    assert drawn == [1] * 6
 
 
 def test_names_are_as_short_as_they_can_be():

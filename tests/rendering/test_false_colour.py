@@ -1,6 +1,6 @@
 import torch
 
-from diorama.rendering.false_colour import INFERNO, RAMP, colour_depth, heat, ramp
+from diorama.rendering.false_colour import INFERNO, RAMP, colour_counts, colour_depth, fade, heat, ramp
 
 
 def test_heat_grows_brighter_and_survives_anything():
@@ -22,3 +22,26 @@ def test_depth_is_even_in_inverse_depth_and_dark_where_there_is_nothing():
     torch.testing.assert_close(shown[:, 1], torch.tensor(RAMP[len(RAMP) // 2]))
     torch.testing.assert_close(shown[:, 2], torch.tensor(RAMP[0]))
     assert (shown[:, 3] == 0).all()
+
+
+def test_only_what_nobody_saw_fades_and_it_turns_grey_with_the_tint_of_its_reason():
+    colour = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    hidden, outside = torch.zeros(4, 5, dtype=torch.bool), torch.zeros(4, 5, dtype=torch.bool)
+    hidden[0], outside[1] = True, True
+    shown = fade(colour, hidden, outside)
+    assert torch.equal(shown[:, 2:], colour[:, 2:])
+    assert ((shown[0] > shown[1]) & (shown[0] > shown[2]))[0].all(), "reddish"
+    assert ((shown[2] > shown[1]) & (shown[2] > shown[0]))[1].all(), "bluish"
+    assert (shown[:, 0].amax(0) - shown[:, 0].amin(0) < 0.25).all()
+    assert shown[:, :2].std(-1).mean() < colour[:, :2].std(-1).mean()
+
+
+def test_counts_go_from_grey_over_orange_to_blue():
+    none, one, two, four, all_ = colour_counts(torch.tensor([0, 1, 2, 4, 8]), 8).T
+    assert none.std() == 0
+    assert one[0] > one[2]
+    assert all_[2] > all_[0]
+    torch.testing.assert_close(all_, torch.tensor(RAMP[1]))
+    assert (two - one).abs().max() > 0.1
+    assert (four - two).abs().max() > 0.1
+    assert colour_counts(torch.tensor([1, 0]), 1).isfinite().all()

@@ -2,11 +2,13 @@
 
 Full-image columns leave padding and *ignore* pixels out (metrics that look through windows get the photo's own pixels
 there). Columns that end in `_masked` look at the object alone: PSNR over its pixels, the others on photo and render
-both composited on white by the photo's mask (the RegNeRF family's convention, spec 5.2).
+both composited on white by the photo's mask (the RegNeRF family's convention, spec 5.2). Columns that end in
+`_visible`, `_occluded` or `_outside` look at what training photos saw, what was hidden from all of them, and what none
+had in its frame.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -27,6 +29,10 @@ LPIPS_UNMEASURED = "lpips"
 """Column that says so where no LPIPS weights were given."""
 
 
+LEAST_PIXELS = 32
+"""A part of a photograph with fewer pixels has no figures: they would be chance."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """What to measure besides PSNR, SSIM and depth."""
@@ -45,6 +51,8 @@ class Columns:
     """Density per user unit: lets `near_mass` see thin fog; without it rendered depth decides."""
     near: float = 0.0
     """Planar depth at which the scene's rays begin, user units; for `near_mass`."""
+    parts: "PartsFn | None" = None
+    """Splits a photograph's pixels; adds the share, PSNR and depth errors of each part."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,10 @@ class HeldOut:
     object: Float[Tensor, "h w"] | None = None
     depth: Float[Tensor, "h w"] | None = None
     surface: float | None = None
+
+
+PartsFn = Callable[[HeldOut, Rendering], Mapping[str, Bool[Tensor, "h w"]]]
+"""From a photograph and its render to its parts by name, as `scenes.visibility.Observed.parts` names them."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +171,31 @@ def measure_view(held: HeldOut, rendering: Rendering, columns: Columns) -> dict[
         values |= {name: errors.get(name) for name in ("depth_abs_rel", "depth_median_abs", "depth_inliers")}
         if columns.metres_per_unit is not None and "depth_median_abs" in errors:
             values["depth_median_abs_m"] = errors["depth_median_abs"] * columns.metres_per_unit
+    if columns.parts is not None:
+        values |= parts_apart(held, rendering, columns.parts(held, rendering))
     values["near_mass"] = _near_mass(held, rendering, columns)
     if columns.baseline is not None:
         flat = columns.baseline.to(photo)[:, None, None].expand_as(photo)
         values["psnr_mean_colour"] = _number(metrics.psnr(flat, photo, keep))
+    return values
+
+
+def parts_apart(
+    held: HeldOut, rendering: Rendering, parts: Mapping[str, Bool[Tensor, "h w"]]
+) -> dict[str, float | None]:
+    """Share of the pixels, PSNR and depth errors of each part of a photograph, ignored pixels left out.
+
+    None where a part has fewer than `LEAST_PIXELS`."""
+    photo, colour = held.photo, rendering.colour[0].clamp(0, 1).to(held.photo)
+    values: dict[str, float | None] = {}
+    for name, part in parts.items():
+        kept = part if held.keep is None else part & held.keep
+        enough = int(kept.sum()) >= LEAST_PIXELS
+        values[f"share_{name}"] = float(kept.double().mean())
+        values[f"psnr_{name}"] = _number(metrics.psnr(colour, photo, kept.to(photo))) if enough else None
+        if held.depth is not None:
+            errors = metrics.depth_errors(rendering.depth[0].to(held.depth), held.depth * kept) if enough else {}
+            values |= {f"{column}_{name}": errors.get(column) for column in ("depth_abs_rel", "depth_median_abs")}
     return values
 
 

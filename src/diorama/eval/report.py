@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
 from diorama.eval.measure import HeldOut, SceneResult
 from diorama.eval.tables import format_value, legend
-from diorama.rendering.false_colour import heat
+from diorama.rendering.false_colour import fade, heat
 from diorama.types import Rendering
 
 FORMAT_VERSION = 1
@@ -45,8 +45,12 @@ def to_json(result: SceneResult) -> dict[str, Any]:
     }
 
 
-def panels(held: HeldOut, rendering: Rendering, longest_side: int = 320) -> dict[str, bytes]:
+def panels(
+    held: HeldOut, rendering: Rendering, longest_side: int = 320, parts: Mapping[str, Bool[Tensor, "h w"]] | None = None
+) -> dict[str, bytes]:
     """Photo, render, error and depth of one view (and the true depth where there is one) as small JPEGs.
+
+    parts: those of `scenes.visibility.Observed.parts`; adds the render with what no training photo saw pale.
 
     The error is the mean absolute difference over channels; white heat is 0.5 or more. Depths are shown as disparity,
     near is light, on one scale for both."""
@@ -59,6 +63,8 @@ def panels(held: HeldOut, rendering: Rendering, longest_side: int = 320) -> dict
     shown["depth"] = heat(disparity(rendering.depth[0], reference.to(rendering.depth)))
     if held.depth is not None:
         shown["true depth"] = heat(disparity(held.depth, held.depth))
+    if parts is not None:
+        shown["unseen is pale"] = fade(colour, parts["occluded"], parts["outside"])
     return {caption: encode_jpeg(shrink(image, longest_side)) for caption, image in shown.items()}
 
 

@@ -24,18 +24,30 @@ LEGEND = {
     "depth_median_abs": "median |depth - truth| in the user's units (lower)",
     "depth_median_abs_m": "median |depth - truth| in metres (lower)",
     "depth_inliers": "share of pixels with max(depth / truth, truth / depth) < 1.25 (higher)",
+    "share": "share of the pixels that count",
     "near_mass": "share of light stopped nearer than half of the view's first-percentile surface depth (lower)",
     "psnr_mean_colour": "PSNR of the training photos' mean colour: the floor to beat",
 }
-"""What each column is; a `_masked` twin is measured on the object composited on white."""
+"""What each column is, if it has no ending of `ENDINGS`."""
+
+ENDINGS = {
+    "_masked": "object on white",
+    "_visible": "of what a training photo saw",
+    "_occluded": "of what lies in a training photo's frame, but behind something in all of them",
+    "_outside": "of what lies in no training photo's frame",
+}
+"""What a column with such an ending is measured on."""
 
 
 def legend(column: str) -> str:
     """One line on a column."""
     if column in LEGEND:
         return LEGEND[column]
-    stem = column.removesuffix("_masked")
-    return f"{LEGEND.get(stem, stem)}, object on white" if stem != column else column
+    for ending, what in ENDINGS.items():
+        if column.endswith(ending):
+            stem = column.removesuffix(ending)
+            return f"{LEGEND.get(stem, stem)}, {what}"
+    return column
 
 
 def format_value(column: str, value: float | None) -> str:

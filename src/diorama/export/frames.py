@@ -1,14 +1,20 @@
-"""How rendered PNG files are called, and what the numbers of 16-bit depth images mean."""
+"""How rendered PNG files are called, and what the numbers of depth images and of observed maps mean."""
 
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
 from diorama.errors import InputError
 
 DEEPEST = 65534
 """The largest step of a 16-bit depth PNG that is read back as a depth."""
+
+NOTHING, MOST = 255, 254
+"""Values of an observed map where no surface is, and where this many photographs or more saw it."""
 
 
 def depth_scale(deepest: float, units: str) -> float:
@@ -34,6 +40,23 @@ def write_depth_note(path: Path, *, scale: float, units: str, frame: str) -> Non
         "scale": scale,
         "units": units,
         "frame": frame,
+    }
+    path.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+
+
+def count_levels(count: Int[Tensor, "h w"], surface: Bool[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+    """An observed map as a picture in [0, 1] whose bytes are the numbers of photographs."""
+    return count.clamp(max=MOST).masked_fill(~surface, NOTHING) / 255.0
+
+
+def write_observed_note(path: Path, *, photographs: int) -> None:
+    """The JSON beside observed maps that says what their numbers mean."""
+    note = {
+        "observed = value": f"how many of {photographs} photographs saw the surface; {MOST}: or more; "
+        f"{NOTHING}: no surface",
+        "in pictures": "what no photograph saw is pale: reddish where something stood before it in all that had it in "
+        "their image, bluish where none had",
+        "photographs": photographs,
     }
     path.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 

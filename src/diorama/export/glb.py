@@ -27,12 +27,14 @@ def write_glb(
     *,
     colours: Float[Tensor, "vertex rgb=3"],
     normals: Float[Tensor, "vertex xyz=3"],
+    observed: Int[Tensor, "vertex"] | None = None,
     root: Float[Tensor, "4 4"] | None = None,
     extras: dict[str, object] | None = None,
 ) -> None:
     """Write one mesh; vertices keep their numbers (single precision), `root` is the matrix of the node above them.
 
-    colours are sRGB in [0, 1]. `extras` (frame, units) is stored with the asset.
+    colours are sRGB in [0, 1]. observed: how many photographs saw each vertex, as the attribute `_OBSERVED` (floats:
+    glTF has no whole numbers of four bytes there). `extras` (frame, units) is stored with the asset.
     """
     linear = (srgb_to_linear(colours) * 65535 + 0.5).to(torch.int32).numpy().astype("<u2")
     arrays = [
@@ -41,11 +43,14 @@ def write_glb(
         (normals.numpy().astype("<f4"), FLOAT, "VEC3", VERTICES),
         (np.concatenate([linear, np.full_like(linear[:, :1], 65535)], axis=1), SHORT, "VEC4", VERTICES),
     ]
+    attributes = {"POSITION": 1, "NORMAL": 2, "COLOR_0": 3}
+    if observed is not None:
+        attributes["_OBSERVED"] = len(arrays)
+        arrays.append((observed.numpy().astype("<f4"), FLOAT, "SCALAR", VERTICES))
     views, accessors, blobs = packed(arrays)
     length = sum(map(len, blobs))
     node: dict[str, object] = {"mesh": 0, "name": "scene"}
     nodes = [node] if root is None else [{"children": [1], "name": "y_up", "matrix": root.T.flatten().tolist()}, node]
-    attributes = {"POSITION": 1, "NORMAL": 2, "COLOR_0": 3}
     tree = {
         "asset": {"version": "2.0", "generator": "diorama", "extras": extras or {}},
         "extensionsUsed": ["KHR_materials_unlit"],

@@ -31,12 +31,16 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles (counter-clockwise from outside) with unit outward normals; colours are sRGB in [0, 1]."""
+    """Triangles (counter-clockwise from outside) with unit outward normals; colours are sRGB in [0, 1].
+
+    observed: how many photographs saw each vertex; None where nobody asked.
+    """
 
     vertices: Float[Tensor, "vertex xyz=3"]
     faces: Int[Tensor, "face 3"]
     normals: Float[Tensor, "vertex xyz=3"]
     colours: Float[Tensor, "vertex rgb=3"]
+    observed: Int[Tensor, "vertex"] | None = None
 
 
 def extract_mesh(
@@ -216,19 +220,22 @@ def write_mesh(
 ) -> None:
     """Write `.glb`, `.obj` or `.ply` (by `suffix`): the same numbers in each. `root` is only for GLB (its y is up).
 
-    notes: frame and units, stored as asset extras (GLB) or comments (PLY, OBJ).
+    What photographs saw goes into GLB and PLY; OBJ has no place for it. notes: frame and units, stored as asset extras
+    (GLB) or comments (PLY, OBJ).
     """
     comments = tuple(f"{key}: {value}" for key, value in (notes or {}).items())
     match suffix:
         case ".glb":
             extras: dict[str, object] = dict(notes or {})
             write_glb(
-                path, mesh.vertices, mesh.faces, colours=mesh.colours, normals=mesh.normals, root=root, extras=extras
-            )
+                path, mesh.vertices, mesh.faces, colours=mesh.colours, normals=mesh.normals, observed=mesh.observed,
+                root=root, extras=extras,
+            )  # fmt: skip
         case ".ply":
             write_ply(
-                path, mesh.vertices, colours=mesh.colours, normals=mesh.normals, faces=mesh.faces, comments=comments
-            )
+                path, mesh.vertices, colours=mesh.colours, normals=mesh.normals, faces=mesh.faces,
+                observed=mesh.observed, comments=comments,
+            )  # fmt: skip
         case ".obj":
             write_obj(path, mesh, comments)
         case _:

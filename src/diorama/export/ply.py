@@ -17,9 +17,13 @@ def write_ply(
     colours: Float[Tensor, "point rgb=3"] | None = None,
     normals: Float[Tensor, "point xyz=3"] | None = None,
     faces: Int[Tensor, "face 3"] | None = None,
+    observed: Int[Tensor, "point"] | None = None,
     comments: tuple[str, ...] = (),
 ) -> None:
-    """Write points as they are (any units); colours in [0, 1] become bytes; faces index points."""
+    """Write points as they are (any units); colours in [0, 1] become bytes; faces index points.
+
+    observed: how many photographs saw each point; a property of that name.
+    """
     position = "<f8" if needs_doubles(points) else "<f4"
     columns: list[tuple[str, str, np.ndarray]] = [
         (name, position, points[:, axis].numpy()) for axis, name in enumerate("xyz")
@@ -29,6 +33,8 @@ def write_ply(
     if colours is not None:
         levels = to_bytes(colours)
         columns += [(name, "u1", levels[:, axis]) for axis, name in enumerate(("red", "green", "blue"))]
+    if observed is not None:
+        columns.append(("observed", "<u2", observed.clamp(max=65535).numpy()))
     table = np.empty(len(points), dtype=[(name, kind) for name, kind, _ in columns])
     for name, _, values in columns:
         table[name] = values
@@ -45,7 +51,7 @@ def header(
     columns: list[tuple[str, str]], count: int, faces: Int[Tensor, "face 3"] | None, comments: tuple[str, ...]
 ) -> str:
     """The text that opens a PLY file."""
-    words = {"<f4": "float", "<f8": "double", "u1": "uchar"}
+    words = {"<f4": "float", "<f8": "double", "<u2": "ushort", "u1": "uchar"}
     lines = ["ply", "format binary_little_endian 1.0"]
     lines += [f"comment {line}" for comment in comments for line in comment.splitlines()]
     lines += [f"element vertex {count}"] + [f"property {words[kind]} {name}" for name, kind in columns]

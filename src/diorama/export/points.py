@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
@@ -26,13 +26,15 @@ class PointConfig:
 class PointCloud:
     """Surface points; colours are sRGB in [0, 1].
 
-    normals: unit, towards the camera. directions: unit, of the rays that saw the points.
+    normals: unit, towards the camera. directions: unit, of the rays that saw the points. observed: how many photographs
+    saw each; None where nobody asked.
     """
 
     points: Float[Tensor, "point xyz=3"]
     colours: Float[Tensor, "point rgb=3"]
     normals: Float[Tensor, "point xyz=3"]
     directions: Float[Tensor, "point xyz=3"]
+    observed: Int[Tensor, "point"] | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -92,7 +94,7 @@ def image_normals(
 
 
 def join(clouds: Sequence[PointCloud]) -> PointCloud:
-    """All points of several clouds."""
+    """All points of several clouds, before anybody asks who saw them."""
     return PointCloud(
         torch.cat([cloud.points for cloud in clouds]),
         torch.cat([cloud.colours for cloud in clouds]),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import torch
 import tyro
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from diorama.cameras.pinhole import join_cameras
@@ -18,6 +18,7 @@ from diorama.errors import InputError
 from diorama.eval.measure import (
     Columns,
     HeldOut,
+    PartsFn,
     SceneResult,
     ViewResult,
     columns_with_reasons,
@@ -34,6 +35,7 @@ from diorama.pipelines.reconstruct import Method, quiet
 from diorama.pipelines.workspace import input_hashes
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import load_scene
+from diorama.scenes.visibility import known_depth, observe
 from diorama.types import Rendering
 
 METRICS, REPORT = "metrics.json", "report.html"
@@ -43,6 +45,9 @@ METRES = {"metres": 1.0, "millimetres": 1e-3}
 """Metres per user unit, where the frame states its unit."""
 
 Look = Callable[[HeldOut, Rendering, ViewResult], None]
+
+KNOWN_SHARE = 0.9
+"""Training photos whose true depth is known in at least this share of the pixels say by it what they saw."""
 
 POSE_TOLERANCE = 1e-3
 """How far a training photo's camera may be from the scene's, as a share of the scene's near depth."""
@@ -100,8 +105,7 @@ def evaluate(
 
     photos: where they are (or the Views), if not where the scene was made from. lpips: nets or weight files. A scene
     given as a folder gets `metrics.json` and `report.html`. title, facts: name and further lines for the head of
-    the table.
-    look: called with every photo, its render and its figures.
+    the table. look: called with every photo, its render and its figures.
     Raises InputError when nothing was held out, when the photos cannot be found or are not those of the scene, and
     when the scene was built with its own test photos.
     """
@@ -114,6 +118,7 @@ def evaluate(
     train, test = views[views.index_of(split.train)], views[views.index_of(split.test)]
     refuse_leakage(loaded, split, test)
     surface, surface_source = surface_depths(test, loaded)
+    parts, parts_source = parts_by_sight(loaded, train, test)
     composited = loaded.background == "white" and views.object is not None
     if composited:
         train, test = on_white(train), on_white(test)
@@ -125,20 +130,21 @@ def evaluate(
             baseline=mean_colour(train.images[:, :3], None if train.ignore is None else ~train.ignore),
             density=lambda positions: loaded.density(positions),
             near=loaded.sampling.near / loaded.similarity.scale,
+            parts=parts,
         )
     )
     results, pictures = [], {}
     for held, rendering, result in measured_views(loaded.render, held_out(test, surface), columns):
         results.append(result)
         if folder is not None:
-            pictures[result.name] = panels(held, rendering)
+            pictures[result.name] = panels(held, rendering, parts=parts(held, rendering))
         if look is not None:
             look(held, rendering, result)
         say(f"{len(results)}/{len(test)} {result.name}: PSNR {result.values['psnr']:.2f} dB")
     name = title or (folder.resolve().name if folder is not None else "scene")
     outcome = SceneResult(name, tuple(results), missing=missing)
     known = known_facts(loaded, split, outcome, nets, surface_source, composited)
-    outcome = replace(outcome, facts=known | dict(facts or {}))
+    outcome = replace(outcome, facts=known | {"visible, occluded, outside": parts_source} | dict(facts or {}))
     if folder is not None:
         write_json(folder / METRICS, to_json(outcome) | {"split": split.to_dict()})
         write_text(folder / REPORT, html_page(outcome, pictures))
@@ -239,6 +245,26 @@ def surface_depths(test: Views, scene: Scene) -> tuple[Float[Tensor, "view"], st
     return measured.near.float(), measured.source
 
 
+def parts_by_sight(scene: Scene, train: Views, test: Views) -> tuple[PartsFn, str]:
+    """How pixels are split into what the training photos saw, what was hidden from them and what none had in its frame,
+    and by which depth: the true one where training and test photos have it, else the scene's own, faults included."""
+    if train.depth is None or test.depth is None or float((train.depth > 0).double().mean()) < KNOWN_SHARE:
+
+        def by_scene(held: HeldOut, rendering: Rendering) -> dict[str, Bool[Tensor, "h w"]]:
+            return {name: part[0] for name, part in observe(scene, held.camera, rendering).parts().items()}
+
+        return by_scene, "by the scene's own depth, which may err"
+    assert train.cameras is not None
+    truth = known_depth(train.cameras, train.depth)
+
+    def by_truth(held: HeldOut, rendering: Rendering) -> dict[str, Bool[Tensor, "h w"]]:
+        depth = torch.zeros_like(rendering.depth) if held.depth is None else held.depth[None].to(rendering.depth)
+        exact = Rendering(rendering.colour, depth, (depth > 0).to(depth))
+        return {name: part[0] for name, part in observe(truth, held.camera, exact).parts().items()}
+
+    return by_truth, "by the true depth of training and test photos"
+
+
 def on_white(views: Views) -> Views:
     """The photos composited on white by their object masks, as scenes of masked objects are rendered."""
     assert views.object is not None
@@ -287,9 +313,7 @@ def command(options: Options) -> int:
         raise InputError(f"the protocol {protocol.name} needs --data DIR (photos) and -o OUT (scenes and tables).")
     from diorama.pipelines.protocol import FitRequest, run_protocol
 
-    request = FitRequest(
-        options.method, options.prior, options.preset, options.budget, options.steps, options.device
-    )
+    request = FitRequest(options.method, options.prior, options.preset, options.budget, options.steps, options.device)
     counts, seeds = (whole_numbers(text, name) for text, name in ((options.views, "views"), (options.seeds, "seeds")))
     run_protocol(
         protocol,

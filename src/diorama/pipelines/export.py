@@ -16,6 +16,7 @@ from diorama.cameras.poses import mean_up
 from diorama.errors import InputError
 from diorama.export.glb import y_up_matrix
 from diorama.export.mesh import Mesh, MeshConfig, extract_mesh, write_mesh
+from diorama.export.observed import Unseen, observed_cloud, observed_mesh, seen_share
 from diorama.export.paint import paint_mesh, region_of_interest
 from diorama.export.ply import write_ply
 from diorama.export.points import PointCloud, PointConfig, join, surface_points
@@ -23,6 +24,7 @@ from diorama.files import check_free, whole_file
 from diorama.pipelines.reconstruct import quiet
 from diorama.pipelines.render import Tick, one_by_one, progress, render_frames
 from diorama.pipelines.showing import Shown, frame_words, image_size, open_scene
+from diorama.scenes.visibility import context_depth
 from diorama.types import RenderFn
 
 Kind = Literal["mesh", "points", "views"]
@@ -43,6 +45,7 @@ def export(
     level: float | None = None,
     box: Sequence[float] | None = None,
     y_up: bool = False,
+    unseen: Unseen = "keep",
     depth: bool = False,
     width: int | None = None,
     force: bool = False,
@@ -54,13 +57,14 @@ def export(
 
     kind: by the suffix unless given. Meshes: `resolution` cells along the longest side of the box; level: density per
     user unit of the surface, unset: by the rendered depth; box: lowest x y z and highest x y z, user frame; y_up: a
-    root matrix in a GLB that turns up into +y. Views: depth: also 16-bit depth PNGs; width in pixels. draw: renders in
-    place of the scene's own `render`. tick: called after every picture. say: told what was written. Numbers are of the
-    user's frame. Returns where it was written; raises InputError for a suffix that means nothing and for what cannot
-    be, OutputError where something exists and `force` is not given.
+    root matrix in a GLB that turns up into +y. Meshes and points say how many photographs saw each point (not in .obj);
+    unseen: what becomes of what none saw. Views: depth: also 16-bit depth PNGs; width in pixels. draw: renders in place
+    of the scene's own `render`. tick: called after every picture. say: told what was written. Numbers are of the user's
+    frame. Returns where it was written; raises InputError for a suffix that means nothing and for what cannot be,
+    OutputError where something exists and `force` is not given.
     """
     target, draw = Path(output), draw or scene.render
-    chosen = kind_of(target, kind, y_up=y_up)
+    chosen = kind_of(target, kind, y_up=y_up, unseen=unseen)
     check_resolution(resolution)
     check_free(target, force=force)
     match chosen:
@@ -68,12 +72,13 @@ def export(
             corners = None if box is None else torch.tensor(box, dtype=torch.float64).reshape(2, 3)
             config = MeshConfig(resolution=resolution, level=level)
             mesh, level, corners = export_mesh(
-                scene, draw, target, config, box=corners, y_up=y_up, force=force, tick=tick
+                scene, draw, target, config, box=corners, y_up=y_up, unseen=unseen, force=force, tick=tick
             )
             where = " to ".join("(" + ", ".join(f"{x:.4g}" for x in corner) + ")" for corner in corners.tolist())
             what = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles, level {level:.3g}, box {where}"
+            what += f", {100 * seen_share(mesh.observed):.0f} % of the vertices seen by a photograph"
         case "points":
-            what = f"{export_points(scene, draw, target, force=force, tick=tick)} points"
+            what = f"{export_points(scene, draw, target, unseen=unseen, force=force, tick=tick)} points"
         case "views":
             cameras = view_cameras(scene.cameras, width)
             scale = render_frames(
@@ -84,20 +89,23 @@ def export(
     return target
 
 
-def kind_of(output: Path, kind: Kind | None = None, *, y_up: bool = False) -> Kind:
+def kind_of(output: Path, kind: Kind | None = None, *, y_up: bool = False, unseen: Unseen = "keep") -> Kind:
     """What to export: as asked, else by the suffix. Raises InputError where kind and suffix do not fit."""
     suffix = output.suffix.lower()
-    if kind is None and output.is_dir():
-        return "views"
-    if kind is None and suffix not in SUFFIXES:
+    if kind is None and suffix not in SUFFIXES and not output.is_dir():
         raise InputError(f"`{suffix}` is none of .glb, .obj, .ply, or a folder. Give another -o, or --kind.")
-    chosen = kind or SUFFIXES[suffix]
+    chosen = kind or ("views" if output.is_dir() else SUFFIXES[suffix])
     if chosen == "mesh" and suffix not in (".glb", ".obj", ".ply"):
         raise InputError(f"a mesh is written as .glb, .obj or .ply, not `{suffix}`. Give another -o.")
     if chosen == "points" and suffix != ".ply":
         raise InputError(f"points are written as .ply, not `{suffix}`. Give -o FILE.ply.")
     if y_up and suffix != ".glb":
         raise InputError(f"--y-up is for GLB alone, not {suffix}: the other formats keep your frame's numbers.")
+    if chosen == "views" and unseen != "keep":
+        raise InputError(
+            f"--unseen {unseen} is for meshes and points; rendered views show what photographs saw. For other cameras: "
+            "diorama render --observed."
+        )
     return chosen
 
 
@@ -141,12 +149,13 @@ def scene_mesh(
     config: MeshConfig,
     *,
     box: Float[Tensor, "2 xyz=3"] | None = None,
+    unseen: Unseen = "keep",
     tick: Tick | None = None,
 ) -> tuple[Mesh, float, Float[Tensor, "2 xyz=3"]]:
     """The surface of a scene as a coloured mesh, the density level taken for it, and the box it was looked for in.
 
     box: user frame; unset: around what most photographs show (`export.paint.region_of_interest`), within the scene's
-    bounds. Raises InputError where there is no surface.
+    bounds. unseen: what becomes of what no photograph saw. Raises InputError where there is no surface.
     """
     cloud = scene_points(scene, render, most=LOOK_PIXELS, views=LOOK_VIEWS, tick=tick)
     if box is None:
@@ -160,7 +169,8 @@ def scene_mesh(
         scene.density, box, config, surface=(points[::step].double(), directions[::step].double())
     )
     cell = float((box[1] - box[0]).max()) / config.resolution
-    return paint_mesh(mesh, scene.density, scene.colour, scene.cameras, cell=cell), level, box
+    painted = paint_mesh(mesh, scene.density, scene.colour, scene.cameras, cell=cell)
+    return observed_mesh(painted, context_depth(scene.cameras, render, tick=tick), unseen), level, box
 
 
 def export_mesh(
@@ -171,25 +181,38 @@ def export_mesh(
     *,
     box: Float[Tensor, "2 xyz=3"] | None = None,
     y_up: bool = False,
+    unseen: Unseen = "keep",
     force: bool = False,
     tick: Tick | None = None,
 ) -> tuple[Mesh, float, Float[Tensor, "2 xyz=3"]]:
     """`scene_mesh` into a .glb, .obj or .ply file, in the user's frame; y_up turns the root of a GLB alone."""
-    mesh, level, box = scene_mesh(scene, render, config, box=box, tick=tick)
+    mesh, level, box = scene_mesh(scene, render, config, box=box, unseen=unseen, tick=tick)
     root = y_up_matrix(mean_up(scene.cameras).cpu()) if y_up else None
     with whole_file(path, force=force) as temporary:
         write_mesh(temporary, mesh, suffix=path.suffix.lower(), root=root, notes=file_notes(scene))
     return mesh, level, box
 
 
-def export_points(scene: Shown, render: RenderFn, path: Path, *, force: bool = False, tick: Tick | None = None) -> int:
+def export_points(
+    scene: Shown,
+    render: RenderFn,
+    path: Path,
+    *,
+    unseen: Unseen = "keep",
+    force: bool = False,
+    tick: Tick | None = None,
+) -> int:
     """`scene_points` into a .ply file, in the user's frame; returns how many. Raises InputError if there are none."""
     cloud = scene_points(scene, render, tick=tick)
     if len(cloud) == 0:
         raise InputError("no photograph shows an opaque surface in this scene. Fit it longer.")
+    cloud = observed_cloud(cloud, context_depth(scene.cameras, render, tick=tick), unseen)
     with whole_file(path, force=force) as temporary:
         notes = tuple(f"{key}: {value}" for key, value in file_notes(scene).items())
-        write_ply(temporary, cloud.points, colours=cloud.colours, normals=cloud.normals, comments=notes)
+        write_ply(
+            temporary, cloud.points, colours=cloud.colours, normals=cloud.normals, observed=cloud.observed,
+            comments=notes,
+        )  # fmt: skip
     return len(cloud)
 
 
@@ -218,6 +241,9 @@ class Options:
     """Mesh: lowest x y z and highest x y z of where to look; unset: around what most photographs show."""
     y_up: bool = False
     """Mesh, GLB alone: add a root matrix that turns your up into +y, as most 3D programs have it."""
+    unseen: Unseen = "keep"
+    """Mesh, points: what no photograph saw keeps its colour, fades (reddish: hidden behind something, bluish: in no
+    photograph's frame), or is dropped. In .glb and .ply each point says how many photographs saw it."""
     depth: bool = False
     """Views: also 16-bit depth PNGs."""
     width: int | None = None
@@ -232,17 +258,18 @@ class Options:
 
 def command(options: Options) -> int:
     """Run the verb; progress goes to the terminal."""
-    kind = kind_of(options.output, options.kind, y_up=options.y_up)
+    kind = kind_of(options.output, options.kind, y_up=options.y_up, unseen=options.unseen)
     check_resolution(options.resolution)
     check_free(options.output, force=options.force)
     scene, draw = open_scene(options.scene, device=options.device, max_memory=options.max_memory)
-    count = min(len(scene.cameras), LOOK_VIEWS) if kind == "mesh" else len(scene.cameras)
+    photographs = len(scene.cameras)
+    count = {"mesh": min(photographs, LOOK_VIEWS) + photographs, "points": 2 * photographs}.get(kind, photographs)
     said: list[str] = []
     with progress(count, kind) as tick:
         export(
             scene, options.output, kind=kind, resolution=options.resolution, level=options.level, box=options.box,
-            y_up=options.y_up, depth=options.depth, width=options.width, force=options.force, draw=draw, tick=tick,
-            say=said.append,
+            y_up=options.y_up, unseen=options.unseen, depth=options.depth, width=options.width, force=options.force,
+            draw=draw, tick=tick, say=said.append,
         )  # fmt: skip
     print(*said, sep="\n")
     return 0

@@ -27,7 +27,8 @@ LARGEST_SIDE = 640
 """Pixels; photos of protocols without a size of their own are shrunk to it."""
 
 TABLE_COLUMNS = (
-    "psnr", "ssim_uniform7", "ssim_signed7", "ssim_gaussian11", "flip", "lpips", "lpips_vgg16", "lpips_alexnet",
+    "psnr", "psnr_visible", "psnr_occluded", "psnr_outside",
+    "ssim_uniform7", "ssim_signed7", "ssim_gaussian11", "flip", "lpips", "lpips_vgg16", "lpips_alexnet",
     "average_vgg16", "average_alexnet", "psnr_masked", "ssim_uniform7_masked", "ssim_signed7_masked",
     "lpips_vgg16_masked", "lpips_alexnet_masked", "average_vgg16_masked", "average_alexnet_masked",
     "depth_abs_rel", "near_mass", "psnr_mean_colour",

@@ -1,4 +1,4 @@
-"""`diorama render`: a scene to a film, to frames, or to depth, along a path or from any cameras."""
+"""`diorama render`: a scene to a film or to frames, with depth and observed maps, along a path or from any cameras."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +14,11 @@ from torch import Tensor
 from diorama.cameras.pinhole import Cameras
 from diorama.errors import InputError
 from diorama.files import check_free, whole_file, whole_folder
+from diorama.pipelines.observed import Fading
 from diorama.pipelines.reconstruct import quiet
 from diorama.pipelines.showing import PathName, Shown, camera_path, frame_words, image_size, open_scene
+from diorama.pipelines.uncertainty import What, open_spread, spread_words
+from diorama.scenes.visibility import context_depth
 from diorama.types import RenderFn, Rendering
 
 FILMS = (".mp4", ".m4v", ".mov")
@@ -35,6 +38,7 @@ def render(
     width: int | None = None,
     height: int | None = None,
     depth: bool = False,
+    observed: bool = False,
     force: bool = False,
     draw: RenderFn | None = None,
     tick: Tick | None = None,
@@ -44,9 +48,10 @@ def render(
 
     Along a named camera path of so many seconds, or from `cameras` of the user's frame at their own sizes (their frames
     are called `names`, else numbered). width, height: pixels of the path's pictures; unset: those of the photos; one
-    alone keeps the aspect. depth: also 16-bit depth PNGs, for folders. draw: renders in place of the scene's own
-    `render`. tick: called after every frame. say: told what was written. Raises InputError for what cannot be,
-    OutputError where something exists and `force` is not given.
+    alone keeps the aspect. depth: also 16-bit depth PNGs, for folders. observed: make pale what no photograph saw, and
+    into folders also write how many saw what. draw: renders in place of the scene's own `render`. tick: called after
+    every frame, and every photograph that `observed` looks through. say: told what was written. Raises InputError for
+    what cannot be, OutputError where something exists and `force` is not given.
     """
     target = Path(output)
     film = is_film(target, depth=depth)
@@ -57,13 +62,19 @@ def render(
     elif film and len(cameras.size.unique(dim=0)) > 1:
         raise InputError("these cameras have several sizes, and a film has one. Give a folder: -o DIR.")
     draw = draw or scene.render
+    fading = Fading(context_depth(scene.cameras, draw, tick=tick)) if observed else None
     if film:
+        draw = draw if fading is None else fading.over(draw)
         drawn = render_film(draw, cameras, target, fps=fps, force=force, tick=tick)
         say(f"{target}: {drawn} frames, {size_words(cameras)}, {fps:g} frames a second")
+        if fading is not None:
+            say(fading.words())
         return target
     numbered = names or [f"{index:05d}" for index in range(len(cameras))]
-    scale = render_frames(scene, draw, cameras, numbered, target, depth=depth, force=force, tick=tick)
+    scale = render_frames(scene, draw, cameras, numbered, target, depth=depth, fading=fading, force=force, tick=tick)
     say(f"{target}: {len(cameras)} frames, {size_words(cameras)}, cameras in {frame_words(scene.frame)}")
+    if fading is not None:
+        say(f"{target / 'observed'}: how many photographs saw what, as observed.json says; {fading.words()}")
     if scale is not None:
         unit = "units" if scene.frame.units == "arbitrary" else scene.frame.units
         say(
@@ -115,6 +126,7 @@ def render_frames(
     *,
     images: str = "",
     depth: bool = False,
+    fading: Fading | None = None,
     force: bool = False,
     tick: Tick | None = None,
 ) -> float | None:
@@ -122,23 +134,26 @@ def render_frames(
 
     images: the sub-folder of the pictures. depth: also 16-bit PNGs in `depth/`, and `depth.json` with their scale,
     which is returned. Depth is planar; 0 where the scene is less than half opaque, or deeper than the images hold
-    (see `deepest`). Raises OutputError.
+    (see `deepest`). fading: makes pictures pale, and lets 8-bit PNGs in `observed/` and `observed.json` say how many
+    photographs saw what. Raises OutputError.
     """
     from diorama.data.images import write_depth_png, write_png
     from diorama.data.transforms import write_transforms
-    from diorama.export.frames import depth_scale, png_names, write_depth_note
+    from diorama.export.frames import count_levels, depth_scale, png_names, write_depth_note, write_observed_note
 
     files = png_names(names)
     scale = depth_scale(deepest(render, cameras), scene.frame.units) if depth else None
     with whole_folder(folder, force=force) as temporary:
-        for file, rendering in zip(files, one_by_one(render, cameras, tick), strict=True):
-            picture = temporary / images / file
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            write_png(picture, rendering.colour[0])
+        for index, (file, rendering) in enumerate(zip(files, one_by_one(render, cameras, tick), strict=True)):
+            if fading is not None:
+                rendering, seen = fading.look(cameras[index : index + 1], rendering)
+                write_png(made(temporary / "observed" / file), count_levels(seen.count[0], seen.surface[0]))
+            write_png(made(temporary / images / file), rendering.colour[0])
             if scale is not None:
                 solid = torch.where(rendering.opacity[0] > 0.5, rendering.depth[0], 0.0)
-                (temporary / "depth" / file).parent.mkdir(parents=True, exist_ok=True)
-                write_depth_png(temporary / "depth" / file, solid, scale)
+                write_depth_png(made(temporary / "depth" / file), solid, scale)
+        if fading is not None:
+            write_observed_note(temporary / "observed.json", photographs=fading.photographs)
         if scale is not None:
             write_depth_note(temporary / "depth.json", scale=scale, units=scene.frame.units, frame=scene.frame.name)
         # nerfstudio's depth unit is metres per step of a scene in metres: here, user units per step
@@ -152,6 +167,12 @@ def render_frames(
             depth_unit=scale or 1e-3,
         )
     return scale
+
+
+def made(file: Path) -> Path:
+    """The path of a file whose folder exists now."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
 
 
 def one_by_one(render: RenderFn, cameras: Cameras, tick: Tick | None = None) -> Iterator[Rendering]:
@@ -207,6 +228,9 @@ class Options:
     """A transforms.json: render exactly its cameras, at the size it states, one PNG named after each frame's file."""
     depth: bool = False
     """Also 16-bit depth PNGs; their scale is printed and stored in depth.json. Needs a folder."""
+    observed: bool = False
+    """Make pale what no photograph saw: reddish where something stood before it, bluish where it was in no frame.
+    Into a folder also 8-bit PNGs of how many photographs saw what; observed.json explains them."""
     width: int | None = None
     """Pixels; unset: as --height says with the aspect kept, else that of the photographs."""
     height: int | None = None
@@ -219,6 +243,9 @@ class Options:
     """Limit for the samples in flight: 500MB, 4GB."""
     device: str | None = None
     """cpu, or cuda; unset: the GPU if torch sees one."""
+    spread: What | None = None
+    """Draw how much several fits disagree (`diorama reconstruct --uncertainty`) in place of colours: black where they
+    agree, over red, to light yellow. Where the photographs do not decide; not an error bar."""
     force: bool = False
     """Replace an existing output."""
 
@@ -237,13 +264,18 @@ def command(options: Options) -> int:
         cameras, names = read_cameras(options.cameras)
         count = len(cameras)
     scene, draw = open_scene(options.scene, device=options.device, max_memory=options.max_memory)
+    if options.spread is not None:
+        draw = open_spread(options.scene, options.spread, device=options.device, max_memory=options.max_memory)
+    count += len(scene.cameras) if options.observed else 0
     said: list[str] = []
     with progress(count, "render") as tick:
         render(
             scene, options.output, path=options.path, cameras=cameras, names=names, seconds=options.seconds,
-            fps=options.fps, width=options.width, height=options.height, depth=options.depth, force=options.force,
-            draw=draw, tick=tick, say=said.append,
+            fps=options.fps, width=options.width, height=options.height, depth=options.depth, observed=options.observed,
+            force=options.force, draw=draw, tick=tick, say=said.append,
         )  # fmt: skip
+    if options.spread is not None:
+        said.append(spread_words(options.spread))
     print(*said, sep="\n")
     return 0
 

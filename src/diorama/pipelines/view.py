@@ -3,6 +3,7 @@
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +11,9 @@ import tyro
 
 from diorama.cameras.pinhole import Cameras
 from diorama.errors import DioramaError, InputError
-from diorama.pipelines.showing import PATHS, Shown, camera_path, frame_words, image_size, open_scene
-from diorama.types import RenderFn
+from diorama.pipelines.showing import PATHS, Shown, camera_path, frame_words, image_size, open_scene, scene_folders
+from diorama.scenes.visibility import Observed, context_depth, observe
+from diorama.types import RenderFn, Rendering
 from diorama.viewer.exhibit import Exhibit
 
 if TYPE_CHECKING:
@@ -30,7 +32,12 @@ def exhibit_of(scene: Shown, render: RenderFn, name: str) -> Exhibit:
             paths[path] = camera_path(scene, path, FRAMES, size)
         except DioramaError:  # a path that these cameras cannot have is not offered
             continue
-    return Exhibit(name, render, scene.cameras, scene.thumbnails, scene.near, scene.far, paths)
+    context = cache(lambda: context_depth(scene.cameras, render))  # drawn when somebody first asks
+
+    def observed(cameras: Cameras, picture: Rendering) -> Observed:
+        return observe(context(), cameras, picture)
+
+    return Exhibit(name, render, scene.cameras, scene.thumbnails, scene.near, scene.far, paths, observed)
 
 
 def view(scenes: Sequence[tuple[str, Shown, RenderFn]], *, host: str = "127.0.0.1", port: int = 8080) -> "Viewer":
@@ -51,7 +58,7 @@ class Options:
     """Scenes, live in the browser: drawn by this machine, from coarse to fine as the camera rests."""
 
     scenes: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="SCENE [SCENE ...]")]
-    """One or more scene folders; the browser chooses between them."""
+    """One or more scene folders, or folders of scenes; the browser chooses between them. Samples are shown too."""
     host: str = "127.0.0.1"
     """This machine alone unless you say 0.0.0.0; there is no password."""
     port: int = 8080
@@ -69,7 +76,8 @@ def command(options: Options) -> int:
     if not options.scenes:
         raise InputError("there is no scene to show. Give one or more scene folders: diorama view SCENE.")
     opened = []
-    for name, path in zip(unique_names(options.scenes), options.scenes, strict=True):
+    paths = [folder for place in options.scenes for folder in scene_folders(place)]
+    for name, path in zip(unique_names(paths), paths, strict=True):
         scene, render = open_scene(path, device=options.device, max_memory=options.max_memory)
         opened.append((name, scene, render))
         print(f"{path}: {len(scene.cameras)} photographs, {frame_words(scene.frame)}")

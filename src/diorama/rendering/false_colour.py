@@ -1,9 +1,10 @@
-"""Numbers become colours: depth and errors as people look at them."""
+"""Numbers become colours: depth, errors and what was seen, as people look at them."""
 
+import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 RAMP = (
@@ -31,6 +32,13 @@ INFERNO = (
 """matplotlib's colour map inferno (CC0) at eight even steps: lightness rises all the way."""
 
 
+HIDDEN, OUTSIDE = (0.85, 0.25, 0.50), (0.25, 0.35, 0.85)
+"""Tints of what no photograph saw: red where something stands before it, blue where it is in the frame of none."""
+
+ONE, ALL = 5 / 6, 1 / 6
+"""Places of the ramp for what one photograph saw, and all of them."""
+
+
 def ramp(
     values: Float[Tensor, "*n"], colours: Sequence[tuple[float, float, float]] = RAMP
 ) -> Float[Tensor, "rgb=3 *n"]:
@@ -55,3 +63,21 @@ def colour_depth(
     inverse = 1 / depth.clamp(min=1e-6 * near)
     value = (inverse - 1 / far) / (1 / near - 1 / far)
     return ramp(torch.where(depth > 0, value, 0.0)) * opacity.clamp(0, 1)
+
+
+def fade(
+    colour: Float[Tensor, "rgb=3 *n"], hidden: Bool[Tensor, "*n"], outside: Bool[Tensor, "*n"]
+) -> Float[Tensor, "rgb=3 *n"]:
+    """Colours of which the unseen ones turn pale and grey, with a tint of `HIDDEN` or `OUTSIDE`."""
+    grey = 0.3 + 0.4 * colour.mean(0)
+    for where, tint in ((hidden, HIDDEN), (outside, OUTSIDE)):
+        pale = torch.stack([0.65 * grey + 0.35 * channel for channel in tint])
+        colour = torch.where(where, pale, colour)
+    return colour
+
+
+def colour_counts(count: Int[Tensor, "*n"], photographs: int) -> Float[Tensor, "rgb=3 *n"]:
+    """How many of so many photographs saw something: one is orange, all of them blue, equal steps for equal factors;
+    grey for none."""
+    share = torch.log2(count.clamp(min=1).float()) / max(1.0, math.log2(max(2, photographs)))
+    return torch.where(count > 0, ramp(ONE + (ALL - ONE) * share), 0.25)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from diorama.data.views import Frame
 from diorama.rendering.render import Background, SamplingConfig, background_colour, render_rays
 from diorama.rendering.sampling import ray_limits
 from diorama.scenes.field import SceneField
+from diorama.scenes.visibility import ContextDepth, context_depth
 from diorama.types import Rendering
 
 DEFAULT_MEMORY = 2 << 30
@@ -120,6 +122,11 @@ class Scene:
     def _normalised(self, points: Float[Tensor, "*n xyz=3"]) -> Float[Tensor, "*n xyz=3"]:
         """Points of the user's frame as the field takes them."""
         return self.similarity.apply_points(points).to(self.field.device, torch.float32)
+
+    @cached_property
+    def context(self) -> ContextDepth:
+        """Depth from the context cameras, small: what tells seen from unseen. Drawn when it is first asked for."""
+        return context_depth(self.cameras, self.render)
 
     def bounds(self) -> Float[Tensor, "two xyz=3"]:
         """Lowest and highest corner of a box in the user's frame that holds what the context photos saw.

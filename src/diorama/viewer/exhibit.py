@@ -1,7 +1,7 @@
 """What can be looked at, and the viewer's world: the user's frame, moved and scaled so that every scene feels alike."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +10,11 @@ from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import gaze, mean_up
-from diorama.types import RenderFn
+from diorama.scenes.visibility import Observed
+from diorama.types import RenderFn, Rendering
+
+ObservedFn = Callable[[Cameras, Rendering], Observed]
+"""What the photographs saw of what cameras (of the exhibit's frame) show in their rendering."""
 
 DISTANCE = 20.0
 """How far the photographers stand from what they look at, in units of the viewer's world.
@@ -24,6 +28,7 @@ class Exhibit:
 
     cameras: where the photographs were taken. thumbnails: the photographs, small. near, far: the depths (user units)
     between which the false colours of the depth view run; unset: guessed from the cameras. paths: camera paths by name.
+    observed: tells what the photographs saw; unset: that is not offered.
     """
 
     name: str
@@ -33,6 +38,7 @@ class Exhibit:
     near: float | None = None
     far: float | None = None
     paths: Mapping[str, Cameras] = field(default_factory=dict)
+    observed: ObservedFn | None = None
 
 
 @dataclass(frozen=True)

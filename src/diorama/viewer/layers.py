@@ -4,16 +4,20 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from diorama.cameras.rotations import rotation_to_quaternion
-from diorama.rendering.false_colour import colour_depth
+from diorama.rendering.false_colour import colour_counts, colour_depth, fade
+from diorama.scenes.visibility import Observed
 from diorama.types import Rendering
 from diorama.viewer.exhibit import DISTANCE, Exhibit, World, vertical_fov
 
 if TYPE_CHECKING:
     import viser
 
-Mode = Literal["colour", "depth"]
+Mode = Literal["colour", "depth", "observed"]
+"""observed: how many photographs saw what is there."""
 
 DEPTH_STEP = 65536 / 100_000
 """viser packs depth into three bytes and the browser blends neighbouring pixels of each byte on its own. Multiples of
@@ -23,17 +27,34 @@ DEPTH_LIMIT = 255 * DEPTH_STEP
 """The deepest depth of such an image; stands for nothing there."""
 
 
-def show_picture(
-    client: "viser.ClientHandle", picture: Rendering, world: World, mode: Mode, near: float, far: float
-) -> None:
-    """Put a rendered picture (one view) behind the frusta of a browser window; what is nearer hides what is behind."""
-    image = picture.colour[0]
-    if mode == "depth":
-        image = colour_depth(picture.depth[0], picture.opacity[0], near, far)
+def show_picture(client: "viser.ClientHandle", picture: Rendering, world: World, image: Float[Tensor, "3 h w"]) -> None:
+    """Put an image behind the frusta of a browser window; what is nearer in its rendering (one view) hides what is
+    behind."""
     levels = (image.clamp(0, 1) * 255 + 0.5).byte().permute(1, 2, 0).cpu().numpy()
     client.scene.set_background_image(
         np.ascontiguousarray(levels), format="jpeg", jpeg_quality=92, depth=background_depth(picture, world)
     )
+
+
+def image_of(
+    picture: Rendering,
+    mode: Mode,
+    near: float,
+    far: float,
+    *,
+    observed: Observed | None = None,
+    photographs: int = 0,
+) -> Float[Tensor, "3 h w"]:
+    """A rendering (one view) as a mode shows it; in colour, what was `observed` by none of the photographs is pale."""
+    if mode == "depth":
+        return colour_depth(picture.depth[0], picture.opacity[0], near, far)
+    colour = picture.colour[0]
+    if observed is None:
+        return colour
+    if mode == "observed":
+        relief = 0.5 + 0.5 * colour.mean(0)
+        return torch.where(observed.surface[0], colour_counts(observed.count[0], photographs) * relief, 0.0)
+    return fade(colour, observed.occluded[0], observed.outside[0])
 
 
 def background_depth(picture: Rendering, world: World) -> np.ndarray:

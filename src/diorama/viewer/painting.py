@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Shaped
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from diorama.cameras.pinhole import Cameras
+from diorama.scenes.visibility import Observed
 from diorama.types import RenderFn, Rendering
+from diorama.viewer.exhibit import ObservedFn
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class PaintConfig:
     """Pixels of the smallest picture."""
     largest: int = 1280 * 720
     """Pixels of the finest picture; never more than the window has."""
+    observed: int = 1 << 16
+    """At so many pixels of a picture it is found out what the photographs saw."""
     live_seconds: float = 0.4
     """While a fit runs: the time one picture may take."""
     live_pause: float = 1.0
@@ -98,3 +105,27 @@ def paint(
             torch.cat([piece.depth for piece in pieces], dim=-2),
             torch.cat([piece.opacity for piece in pieces], dim=-2),
         )
+
+
+def observed_coarsely(
+    observed: ObservedFn,
+    camera: Callable[[int, int, tuple[int, int]], Cameras],
+    picture: Rendering,
+    config: PaintConfig,
+) -> Observed:
+    """What the photographs saw of a picture by `camera` (as in `paint`), found out at some of its pixels."""
+    height, width = picture.depth.shape[-2:]
+    across, down = fitting(config.observed, width, height)
+    small = Rendering(*(resampled(p, across, down) for p in (picture.colour, picture.depth, picture.opacity)))
+    seen = observed(camera(across, down, (0, down)), small)
+    return Observed(*(resampled(p, width, height) for p in (seen.count, seen.framed, seen.surface)))
+
+
+def resampled(planes: Shaped[Tensor, "*view h w"], width: int, height: int) -> Shaped[Tensor, "*view height width"]:
+    """Pictures of another size, by nearest pixel."""
+    flat = planes.reshape(1, -1, *planes.shape[-2:]).float()
+    return (
+        interpolate(flat, (height, width), mode="nearest-exact")
+        .to(planes.dtype)
+        .reshape(*planes.shape[:-2], height, width)
+    )

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from diorama.viewer.exhibit import Exhibit, vertical_fov
-from diorama.viewer.layers import place, stand_at
+from diorama.viewer.layers import Mode, place, stand_at
 from diorama.viewer.window import Window
 
 if TYPE_CHECKING:
     import viser
+
+MODES: dict[str, Mode] = {"Colour": "colour", "Depth": "depth", "Observed": "observed"}
+"""What a button shows."""
+
+UNSEEN = "What no photograph saw is pale: reddish where hidden from all, bluish where in no frame"
 
 
 class Panel:
@@ -63,14 +68,21 @@ class Panel:
 
     def _picture_controls(self) -> None:
         window = self.window
-        mode = self.gui.add_button_group("Show", ("Colour", "Depth"))
+        told = window.exhibit.observed is not None
+        mode = self.gui.add_button_group("Show", ("Colour", "Depth", "Observed") if told else ("Colour", "Depth"))
+        fade = self.gui.add_checkbox("Fade the unseen", initial_value=False, visible=told, hint=UNSEEN)
         finest = self.gui.add_dropdown("Finest", ("full", "1/2", "1/4"), initial_value="full", hint="Size when at rest")
         photographs = self.gui.add_checkbox("Photographs", initial_value=True)
         size = self.gui.add_slider("Their size", 0.02, 0.4, 0.02, initial_value=window.photograph_size)
 
         @mode.on_click
         def _(_: Any) -> None:
-            window.mode = "depth" if mode.value == "Depth" else "colour"
+            window.mode = MODES[mode.value]
+            window.recolour()
+
+        @fade.on_update
+        def _(_: Any) -> None:
+            window.fade = fade.value
             window.recolour()
 
         @finest.on_update

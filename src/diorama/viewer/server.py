@@ -15,7 +15,7 @@ from torch import Tensor
 from diorama.cameras.pinhole import Cameras
 from diorama.errors import InputError
 from diorama.types import RenderFn
-from diorama.viewer.exhibit import DISTANCE, Exhibit, vertical_fov, world_of
+from diorama.viewer.exhibit import DISTANCE, Exhibit, ObservedFn, vertical_fov, world_of
 from diorama.viewer.layers import stand_at
 from diorama.viewer.painting import PaintConfig, Speed
 from diorama.viewer.panels import Panel
@@ -47,13 +47,15 @@ class Viewer:
         near: float | None = None,
         far: float | None = None,
         paths: Mapping[str, Cameras] | None = None,
+        observed: ObservedFn | None = None,
     ) -> None:
         """Start to serve one exhibit (see `Exhibit` for its parts); `add` shows more.
 
         Raises InputError where no port from `port` on is free, or the host is not this machine's.
         """
         self.live, self.config = live, config or PaintConfig()
-        self.exhibits = [Exhibit(name, render, cameras, thumbnails, near=near, far=far, paths=paths or {})]
+        first = Exhibit(name, render, cameras, thumbnails, near=near, far=far, paths=paths or {}, observed=observed)
+        self.exhibits = [first]
         self.windows: dict[int, Window] = {}
         self.panels: dict[int, Panel] = {}
         self.lock = threading.Lock()
@@ -78,6 +80,7 @@ class Viewer:
             near=exhibit.near,
             far=exhibit.far,
             paths=exhibit.paths,
+            observed=exhibit.observed,
         )
 
     @property

@@ -12,10 +12,11 @@ import torch
 
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.rotations import quaternion_to_rotation
+from diorama.scenes.visibility import Observed
 from diorama.types import Rendering
 from diorama.viewer.exhibit import Exhibit, depth_range, window, world_of
-from diorama.viewer.layers import Mode, add_photographs, hide_near, show_picture
-from diorama.viewer.painting import PaintConfig, Speed, fitting, ladder, paint
+from diorama.viewer.layers import Mode, add_photographs, hide_near, image_of, show_picture
+from diorama.viewer.painting import PaintConfig, Speed, fitting, ladder, observed_coarsely, paint
 
 if TYPE_CHECKING:
     import viser
@@ -41,6 +42,8 @@ class Window:
         self.client, self.config = client, config
         self.exhibit, self.world = exhibit, world_of(exhibit)
         self.mode: Mode = "colour"
+        self.fade = False
+        """Whether what no photograph saw is pale."""
         self.largest = config.largest
         self.photographs: list[viser.CameraFrustumHandle] = []
         self.photograph_size = 0.08
@@ -52,6 +55,7 @@ class Window:
         self.lock, self._speed = lock, speed
         self._moved, self._shown_at = True, 0.0
         self._work: Iterator[Rendering | None] | None = None
+        self._camera: Callable[[int, int, tuple[int, int]], Cameras] | None = None
 
     def look_at(self, exhibit: Exhibit) -> None:
         """Show another exhibit: its photographs, and a new picture."""
@@ -81,9 +85,16 @@ class Window:
             self._work = self._paint([fitting(most, width, height)])
 
     def recolour(self) -> None:
-        """Show the last picture again, in another mode."""
-        if self.last is not None:
+        """Show the last picture again, in another mode; one that asks what was seen is left to who draws."""
+        if self._asks_what_was_seen:
+            self.moved()
+        elif self.last is not None:
             self._show(self.last)
+
+    @property
+    def _asks_what_was_seen(self) -> bool:
+        wanted = self.mode == "observed" or (self.mode == "colour" and self.fade)
+        return wanted and self.exhibit.observed is not None
 
     def canvas(self) -> tuple[int, int]:
         """Width and height of the window in pixels."""
@@ -143,12 +154,19 @@ class Window:
                 self._work = None
 
     def _paint(self, sizes: list[tuple[int, int]]) -> Iterator[Rendering | None]:
-        return paint(self.exhibit.render, self.camera(), sizes, self._speed, self.config)
+        self._camera = self.camera()
+        return paint(self.exhibit.render, self._camera, sizes, self._speed, self.config)
 
     def _show(self, picture: Rendering) -> None:
         near, far = depth_range(self.exhibit, self.world)
         hide_near(self.client, self.photographs, self.photograph_size)
-        show_picture(self.client, picture, self.world, self.mode, near, far)
+        observed: Observed | None = None
+        if self.exhibit.observed is not None and self._camera is not None and self._asks_what_was_seen:
+            with self.lock:
+                observed = observed_coarsely(self.exhibit.observed, self._camera, picture, self.config)
+        photographs = len(self.exhibit.cameras)
+        image = image_of(picture, self.mode, near, far, observed=observed, photographs=photographs)
+        show_picture(self.client, picture, self.world, image)
         self.last, self._shown_at = picture, time.perf_counter()
         self.shown.set()
 
