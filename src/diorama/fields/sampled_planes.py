@@ -13,7 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diorama.errors import InputError
+from diorama.fields.build import PlanesConfig, build_planes
 from diorama.fields.ib_planes import IBPlaneField, IBPlanesConfig, Planes
+from diorama.fields.tri_planes import TriPlaneField
 
 LARGEST_HALF = 65504.0
 """The largest number that float16 can hold."""
@@ -26,7 +28,7 @@ MOST_NUMBERS = 1 << 29
 class SampledPlanesConfig:
     """The shapes of a scene's planes, and what reads them."""
 
-    planes: IBPlanesConfig = IBPlanesConfig()
+    planes: PlanesConfig = IBPlanesConfig()
     views: int = 1
     side: tuple[int, ...] = (48, 48)
     """Height and width of a perspective map."""
@@ -37,7 +39,8 @@ class SampledPlanesConfig:
 
     def __post_init__(self) -> None:
         sides, planes = (*self.side, *self.polar_side), self.planes
-        maps = planes.channels * math.prod(self.side) + planes.polar_channels * math.prod(self.polar_side)
+        flat = planes.maps - planes.polar_channels
+        maps = flat * math.prod(self.side) + planes.polar_channels * math.prod(self.polar_side)
         numbers = self.views * maps + planes.hidden * (planes.maps + planes.code + 2 * planes.layers * planes.hidden)
         fits = len(self.side) == len(self.polar_side) == 2 and min(*sides, self.views, planes.hidden) >= 1
         if not (fits and numbers <= MOST_NUMBERS):
@@ -64,16 +67,16 @@ class SampledPlanes(nn.Module):
         super().__init__()
         self.config = config
         planes, views = config.planes, config.views
-        self.register_buffer("perspective", torch.zeros(views, planes.channels, *config.side))
+        self.register_buffer("perspective", torch.zeros(views, planes.maps - planes.polar_channels, *config.side))
         polar = torch.zeros(views, planes.polar_channels, *config.polar_side) if planes.polar_channels else None
         self.register_buffer("polar", polar)
         self.register_buffer("world_to_camera", torch.eye(3, 4).repeat(views, 1, 1))
         self.register_buffer("intrinsics", torch.tensor([1.0, 1.0, 0.5, 0.5]).repeat(views, 1))
-        self.reader = IBPlaneField(planes)
+        self.reader = build_planes(planes)
         self.register_state_dict_post_hook(_store_half)
 
     @staticmethod
-    def of(planes: Planes, reader: IBPlaneField, *, half: bool = True) -> "SampledPlanes":
+    def of(planes: Planes, reader: IBPlaneField | TriPlaneField, *, half: bool = True) -> "SampledPlanes":
         """The only scene of `planes`, read by the MLPs of the model that made it; a copy, on the planes' device.
 
         half: its numbers are rounded to float16, so that the scene is the same before and after it was stored.

@@ -33,9 +33,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     elif origin in (typing.Union, types.UnionType):
         if value is None and type(None) in typing.get_args(hint):
             return None
-        for option in typing.get_args(hint):
-            if option is not type(None):
-                return _value(option, value, where)
+        return _first_that_fits([one for one in typing.get_args(hint) if one is not type(None)], value, where)
     elif origin is typing.Literal:
         if value in typing.get_args(hint):
             return value
@@ -48,3 +46,16 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     elif isinstance(hint, type) and isinstance(value, hint):
         return value
     raise InputError(f"{where} cannot be {value!r}; {hint} is needed. The file is damaged or of another version.")
+
+
+def _first_that_fits(options: list[Any], value: Any, where: str) -> Any:
+    """The value as the first option of a union that takes it: complete settings of a dataclass fit no other one."""
+    refused = []
+    for option in options:
+        try:
+            return _value(option, value, where)
+        except InputError as error:
+            refused.append(error)
+    if len(refused) == 1:
+        raise refused[0]
+    raise InputError(f"{where} is none of what it may be. " + " ".join(str(error) for error in refused))

@@ -1,0 +1,69 @@
+"""What fields made of several views share: an MLP that what each view says of a point goes through, pooling, a decoder.
+
+Functions of layers, not a module: a field keeps its layers under its own names.
+"""
+
+import itertools
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from diorama.kernels.pooled_mlp import More, pooled_mlp
+from diorama.kernels.view_gather import pool_views
+
+Pool = Literal["max", "mean", "softmax"]
+
+
+def linear_layers(widths: list[int]) -> nn.ModuleList:
+    """Linear layers from each width to the next."""
+    return nn.ModuleList([nn.Linear(given, made) for given, made in itertools.pairwise(widths)])
+
+
+def pooled_answers(
+    read: nn.ModuleList,
+    pool: Pool,
+    features: Float[Tensor, "scene view point f"],
+    keep: Bool[Tensor, "scene view point"],
+    code: More,
+) -> tuple[Float[Tensor, "scene point d"], Bool[Tensor, "scene point"]]:
+    """What the views that may be asked say of each point together (0 where there is none), and whether there is any.
+
+    code: (scene, piece of its points) -> further inputs (view, point, k) of the MLP, which carry no gradient.
+    """
+    layers = [layer for layer in read if isinstance(layer, nn.Linear)]
+    if pool == "max":
+        device = features.device.type
+        fast = torch.is_autocast_enabled(device)
+        return pooled_mlp(
+            features, keep, [layer.weight for layer in layers], [layer.bias for layer in layers], code,
+            compute=torch.get_autocast_dtype(device) if fast else features.dtype,
+        )  # fmt: skip
+    every = slice(0, features.shape[2])
+    codes = torch.stack([code(scene, every) for scene in range(len(features))])
+    h = _through(read, torch.cat([features, codes], dim=-1), last=True)
+    return pool_views(h, keep, pool)
+
+
+def density_and_colour(
+    decode: nn.ModuleList,
+    nothing: Float[Tensor, "d"],
+    pooled: Float[Tensor, "scene point d"],
+    known: Bool[Tensor, "scene point"],
+    shift: float,
+) -> tuple[Float[Tensor, "scene point"], Float[Tensor, "scene point rgb=3"]]:
+    """The decoder: softplus(logit + shift) and colour in [0, 1]. nothing: what stands where no view may be asked."""
+    pooled = pooled + (~known).to(pooled)[..., None] * nothing  # pooled is 0 there
+    out = _through(decode, pooled, last=False).float()
+    density = -torch.nn.functional.logsigmoid(-out[..., 0] - shift)  # softplus, in equal bits anywhere
+    return density, torch.sigmoid(out[..., 1:])
+
+
+def _through(layers: nn.ModuleList, x: Tensor, *, last: bool) -> Tensor:
+    # linear layers with SiLU after each but, unless `last`, the last
+    for index, layer in enumerate(layers):
+        x = layer(x)
+        if last or index < len(layers) - 1:
+            x = torch.nn.functional.silu(x, inplace=False)
+    return x
