@@ -2,11 +2,14 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
+from diorama.cli.main import main
+from diorama.data.images import read_image
 from diorama.data.tensors import load_tensors
 from diorama.errors import InputError
 from diorama.pipelines import fit_run
@@ -136,6 +139,25 @@ def test_the_spread_stored_is_that_of_the_scenes_in_the_folder(three):
     torch.testing.assert_close(tensors["depth"], again.depth)
     assert (tensors["colour"] > 0).any()
     assert len(list((output / "spread").glob("*.png"))) == 4
+
+
+def test_render_draws_the_spread_along_any_path(three, tmp_path, capsys):
+    output, _ = three
+    words = ["render", str(output), "--width", "20", "--seconds", "0.1", "--fps", "20"]
+    pictures = {}
+    for what in ("colour", "depth"):
+        assert main([*words, "-o", str(tmp_path / what), "--spread", what]) == 0
+        assert "Not an error bar" in capsys.readouterr().out
+        pictures[what] = read_image(tmp_path / what / "00000.png")[0]
+        assert len(list((tmp_path / what).glob("*.png"))) == 2
+    assert main([*words, "-o", str(tmp_path / "plain")]) == 0
+    plain = read_image(tmp_path / "plain" / "00000.png")[0]
+    assert not torch.equal(pictures["colour"], pictures["depth"])
+    assert not torch.equal(pictures["colour"], plain)
+    alone = tmp_path / "alone"
+    shutil.copytree(output, alone, ignore=shutil.ignore_patterns("samples"))
+    assert main(["render", str(alone), "-o", str(tmp_path / "none"), "--spread", "colour"]) == 2
+    assert "--uncertainty 4" in capsys.readouterr().err
 
 
 def test_held_out_photos_have_a_spread_too(views, tmp_path):

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from diorama.files import whole_folder, write_json
 from diorama.pipelines.fit_run import FitRun
 from diorama.pipelines.workspace import Workspace
 from diorama.rendering.false_colour import heat
-from diorama.scenes.scene import Scene
+from diorama.scenes.scene import DEFAULT_MEMORY, Scene
 from diorama.scenes.storage import load_scene, save_scene
 from diorama.streams import stream
 from diorama.types import RenderFn, Rendering
@@ -117,6 +118,22 @@ def spread_pictures(scenes: Sequence[RenderFn], what: What) -> RenderFn:
         return Rendering(as_heat(found, what), found.mean.depth, found.mean.opacity)
 
     return draw
+
+
+def open_spread(scene: Path, what: What, *, device: str | None = None, max_memory: str | None = None) -> RenderFn:
+    """The spread of a set on disk, as `spread_pictures` draws it, each scene within a limit of memory (`4GB`)."""
+    from diorama.pipelines.quantities import parse_bytes
+    from diorama.pipelines.reconstruct import choose_device
+
+    limit = DEFAULT_MEMORY if max_memory is None else parse_bytes(max_memory)
+    scenes = open_samples(scene, choose_device(device))
+    return spread_pictures([partial(one.render, max_memory=limit) for one in scenes], what)
+
+
+def spread_words(what: What) -> str:
+    """What the colours of `spread_pictures` mean."""
+    of = "" if what == "colour" else " of its mean"
+    return f"spread of {what}: black is 0, light yellow {FULL[what]:g}{of} and more; {MEANING}"
 
 
 def as_heat(spread: Spread, what: What) -> Float[Tensor, "view 3 h w"]:
