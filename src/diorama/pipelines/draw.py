@@ -42,19 +42,26 @@ def settled_drawing(
     several: Several | None,
     steps: int | None,
     budget: str | float | None,
+    *,
+    refine: bool = False,
 ) -> Drawing | None:
-    """How samples are drawn, None for a fit; InputError where what was asked for is of the other kind of method."""
+    """How samples are drawn, None for a fit; InputError where what was asked for is of the other kind of method.
+
+    refine: a fit starts from the samples, so what steers fits is welcome.
+    """
     if method != "gibr":
+        if refine:
+            raise InputError(f"{method} draws no samples that a fit could refine. Use --method gibr --refine.")
         if drawing not in (None, 1, Drawing()):
             raise InputError(
                 f"several samples, or settings of a sampler, were asked for, and {method} draws none. Use --method "
                 "gibr; several fits are --uncertainty N."
             )
         return None
-    if several is not None or steps is not None or budget is not None:
+    if not refine and (several is not None or steps is not None or budget is not None):
         raise InputError(
-            "gibr fits nothing: steps, a budget and --uncertainty are of fits. Use --sampler-steps, and --samples N "
-            "for several scenes and their spread."
+            "gibr fits nothing without --refine: steps, a budget and --uncertainty are of fits. Use --sampler-steps, "
+            "and --samples N for several scenes and their spread."
         )
     return Drawing(drawing) if isinstance(drawing, int) else drawing or Drawing()
 

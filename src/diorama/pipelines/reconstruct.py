@@ -28,6 +28,7 @@ from diorama.pipelines.live import LiveWindow
 from diorama.pipelines.presets import FEW_PHOTOS, FitPreset, PresetName
 from diorama.pipelines.priors import Method, choose_method, why_method
 from diorama.pipelines.quantities import parse_bytes, parse_seconds
+from diorama.pipelines.refine import drawn_views, prior_beside
 from diorama.pipelines.uncertainty import Several, fit_several, sample_folders
 from diorama.pipelines.workspace import Workspace, input_hashes
 from diorama.priors.prior import Prior
@@ -71,12 +72,14 @@ def reconstruct(
     notes: dict[str, Any] | None = None,
     uncertainty: Several | int | None = None,
     drawing: Drawing | int | None = None,
+    refine: bool = False,
     say: Say = quiet,
 ) -> Scene:
     """Fit a scene to photos, or draw scenes that show them from a model.
 
     method: baseline; diffusionerf with a prior (`pipelines.priors.open_prior`); or gibr, which draws from a multi-view
     model. Naming a prior means the one that it is for. drawing: of gibr, how many scenes and how (`pipelines.draw`).
+    refine: of gibr, the samples start a fit instead of being the scene (`pipelines.refine`).
     split: which photos are held out (`data.splits`); count: how many training photos are used. steps, or budget
     (seconds, or `5m`), say how long; a budget becomes a number of steps once, after a short timing. output: where the
     scene is saved; unfinished work then lies in `OUTPUT.partial` and the same call goes on with it. callback: called
@@ -94,7 +97,7 @@ def reconstruct(
     fitted = preset != "auto" or several is not None or not (steps is budget is None)
     photos = None if fitted else len(make_split(views, split, count).train)
     chosen_method, chosen_prior = choose_method(method, prior, photos, device)
-    drawing = settled_drawing(drawing, chosen_method, several, steps, budget)
+    drawing = settled_drawing(drawing, chosen_method, several, steps, budget, refine=refine)
     asked: dict[str, Any] = {
         "method": method, "preset_asked": preset if isinstance(preset, str) else to_json(preset), "seed": seed,
         "device": device, "masks": masks, "split_asked": str(split), "views_asked": count, "steps_asked": steps,
@@ -105,11 +108,11 @@ def reconstruct(
     if several is not None:
         asked["uncertainty"] = to_json(several)
     if drawing is not None:
-        asked["drawing"] = to_json(drawing)
+        asked |= {"drawing": to_json(drawing), "refine": refine}
     work = None
     if output is not None:
         work = Workspace.beside(Path(output), asked | {"inputs": input_hashes(views)}, force=force)
-    views, pose_error = with_cameras(views, seed, say, work, alone=isinstance(chosen_prior, GIBR))
+    views, pose_error = with_cameras(views, seed, say, work, alone=isinstance(chosen_prior, GIBR) and not refine)
     views = with_masks_used(views, masks, say)
     chosen = make_split(views, split, count)
     train, test = views[views.index_of(chosen.train)], views[views.index_of(chosen.test)]
@@ -122,14 +125,18 @@ def reconstruct(
         "versions": {"diorama": diorama.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
     limit = None if max_memory is None else parse_bytes(max_memory)
-    if isinstance(chosen_prior, GIBR):
+    model = chosen_prior if isinstance(chosen_prior, GIBR) else None
+    if model is not None and not refine:
         assert drawing is not None
         say(f"method: gibr ({reason}), {drawing.sampling.steps} steps of {drawing.sampling.sampler} on {device}")
-        run = DrawRun(chosen_prior, drawing, seed, work, limit, callback, say)
+        run = DrawRun(model, drawing, seed, work, limit, callback, say)
         place = None if output is None else Path(output)
         return run.of_photos(train, test, views.cameras, provenance, place, force=force)
     geometry = measured(train, preset, scale, work)
-    plan = plan_fit(train, geometry, preset, pose_error=pose_error, prior=chosen_prior)
+    patches = chosen_prior if isinstance(chosen_prior, Prior) else prior_beside() if refine else None
+    plan = plan_fit(train, geometry, preset, pose_error=pose_error, prior=patches)
+    if model is not None and drawing is not None:
+        plan = replace(plan, sampled=drawn_views(model, train, drawing, plan.similarity, seed, work, say))
     plan = plan if limit is None else within_memory(plan, limit)
     say(f"method: {chosen_method} ({reason}), preset {plan.preset_name}: {why(preset, train)}")
     for note in (*geometry.notes, *plan.notes):
@@ -275,6 +282,8 @@ class Options:
     """gibr: DPM-Solver++ or DDIM."""
     sampler_steps: int = 10
     """gibr: steps from noise to a scene."""
+    refine: bool = False
+    """gibr: the samples start a fit of a radiance field to the photos, and fall silent before it ends."""
     guidance: float = 0.0
     """gibr: 0 takes the photos as they are, more exaggerates them, at twice the time."""
     distance: float | None = None
@@ -343,7 +352,7 @@ def command(options: Options) -> int:
         max_memory=options.max_memory,
         masks="object" if options.object_masks is not None else options.masks,
         output=options.output, force=options.force, notes=notes, uncertainty=several,
-        drawing=Drawing(options.samples, sampling, distance=options.distance), say=print,
+        drawing=Drawing(options.samples, sampling, distance=options.distance), refine=options.refine, say=print,
     )  # fmt: skip
     if bar is not None:
         bar.close()

@@ -5,7 +5,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,9 +17,19 @@ from diorama.data.views import Frame, Views
 from diorama.errors import InputError
 from diorama.files import write_json
 from diorama.pipelines.fit import Geometry
+from diorama.priors.sampled import SampledViews
 from diorama.scenes.storage import camera_tensors, check_scene_place
 from diorama.systems.diffusionerf import DiffusioNeRF
 from diorama.training.checkpoint import pack, unpack
+
+
+@runtime_checkable
+class CheckPlace(Protocol):
+    """Raises OutputError where an output may not be written."""
+
+    def __call__(self, target: Path, *, force: bool) -> None:
+        """`force` allows to replace what exists, if it is of the kind that is written."""
+        ...
 
 
 def input_hashes(views: Views) -> dict[str, str]:
@@ -48,13 +58,15 @@ class Workspace:
     folder: Path
 
     @staticmethod
-    def beside(output: Path, request: dict[str, Any], *, force: bool) -> "Workspace":
-        """Open or resume the work for an output.
+    def beside(
+        output: Path, request: dict[str, Any], *, force: bool, check: CheckPlace = check_scene_place
+    ) -> "Workspace":
+        """Open or resume the work for an output, which is a scene unless `check` asks for something else.
 
         Raises OutputError when the output exists (without `force`), and InputError, with the difference, when the
         unfinished work beside it was asked for in other words.
         """
-        check_scene_place(output, force=force)
+        check(output, force=force)
         work = Workspace(output.with_name(output.name + ".partial"))
         file = work.folder / "request.json"
         if file.is_file():
@@ -119,6 +131,22 @@ class Workspace:
             "notes": list(geometry.notes),
         }
         save_tensors(self.folder / "geometry.safetensors", tensors, meta)
+
+    def sampled(self) -> SampledViews | None:
+        """Sampled views of a scene, drawn before, or None."""
+        file = self.folder / "sampled.safetensors"
+        if not file.is_file():
+            return None
+        tensors, meta = load_tensors(file)
+        seen = {name: tensors.pop(name) for name in ("colour", "deviation", "depth", "observed")}
+        return SampledViews(Cameras(lens=meta["lens"], **tensors), **seen)
+
+    def save_sampled(self, views: SampledViews) -> None:
+        """Keep sampled views."""
+        seen = {"colour": views.colour, "deviation": views.deviation, "depth": views.depth, "observed": views.observed}
+        save_tensors(
+            self.folder / "sampled.safetensors", camera_tensors(views.cameras) | seen, {"lens": views.cameras.lens}
+        )
 
     def steps(self) -> int | None:
         """The number of steps settled before, or None."""

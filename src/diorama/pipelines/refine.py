@@ -1,0 +1,123 @@
+"""Sampled scenes as the start of a fit: what several samples agree on, where no photograph shows the surface."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from diorama.cameras.cover import cover
+from diorama.cameras.pinhole import Cameras, join_cameras
+from diorama.cameras.poses import Similarity
+from diorama.data.views import Views
+from diorama.errors import InputError
+from diorama.nets.pretrained import shipped
+from diorama.pipelines.draw import Drawing
+from diorama.pipelines.fit_run import Say
+from diorama.pipelines.priors import SHIPPED_PRIOR, open_prior
+from diorama.pipelines.sampling import sample_scenes
+from diorama.pipelines.workspace import Workspace
+from diorama.priors.prior import Prior
+from diorama.priors.sampled import SampledViews
+from diorama.scenes.scene import Scene
+from diorama.scenes.visibility import context_depth, observe
+from diorama.systems.gibr import GIBR
+from diorama.types import Rendering
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """From where, and how finely, sampled scenes are looked at."""
+
+    pixels: int = 48
+    """Side of the pictures: that of the model, which knows nothing finer."""
+    views: int = 12
+    """Cameras besides those of the photographs."""
+
+
+def prior_beside() -> Prior | None:
+    """What a fit asks besides the samples: the patch prior that comes with the package, if one does."""
+    return open_prior(None) if SHIPPED_PRIOR in shipped() else None
+
+
+def drawn_views(
+    model: GIBR,
+    train: Views,
+    drawing: Drawing,
+    similarity: Similarity,
+    seed: int,
+    work: Workspace | None,
+    say: Say,
+) -> SampledViews:
+    """Samples of the training photos as a fit hears them: drawn before an interruption, or drawn now and kept.
+
+    similarity: from the user's frame to the fit's. InputError for a single photo, which no fit can be made of.
+    """
+    if train.cameras is None or len(train) < 2:
+        raise InputError(f"{len(train)} photo to refine from; a fit needs two with cameras. Leave --refine out.")
+    found = None if work is None else work.sampled()
+    if found is None:
+        scenes = sample_scenes(
+            model, train, samples=drawing.samples, seed=seed, sampling=drawing.sampling, extra=drawing.extra,
+            known_distance=drawing.distance, say=say,
+        )  # fmt: skip
+        found = sampled_views(scenes, train.cameras, similarity, RefineConfig(pixels=model.config.pixels))
+        if work is not None:
+            work.save_sampled(found)
+    say(heard(found, model.config.pixels))
+    return found
+
+
+def sampled_views(
+    scenes: Sequence[Scene],
+    photos: Cameras,
+    similarity: Similarity,
+    config: RefineConfig = RefineConfig(),
+    *,
+    tick: Callable[[], None] | None = None,
+) -> SampledViews:
+    """Mean and spread over samples of one scene, seen from the photographs' places and from around them.
+
+    photos: the photographs' own cameras, whole, user frame: what they show counts as observed (by the first sample's
+    depth). similarity: from the user's frame to the fit's, in which the result is. tick: called after each rendering.
+    InputError where there is no sample.
+    """
+    if not scenes:
+        raise InputError("there is no sampled scene to start a fit from. Draw one sample at least.")
+    first = scenes[0]
+    cameras = looked_from(first, config)
+    seen = []
+    for scene in scenes:
+        seen.append(scene.render(cameras))
+        if tick is not None:
+            tick()
+    colour = torch.stack([one.colour for one in seen])
+    deviation = colour.var(0).mean(1).sqrt() if len(seen) > 1 else torch.zeros_like(seen[0].depth)
+    depth = mean_depth(seen) * similarity.scale
+    observed = observe(context_depth(photos, first.render), cameras, seen[0]).visible
+    moved = similarity.apply_cameras(cameras).to(torch.float32)
+    return SampledViews(moved, colour.mean(0), deviation, depth.float(), observed)
+
+
+def looked_from(scene: Scene, config: RefineConfig) -> Cameras:
+    """The context cameras of a sampled scene and others around them, user frame, with few pixels."""
+    normal = scene.similarity.apply_cameras(scene.cameras).resize(config.pixels, config.pixels)
+    more = cover(normal, config.views)
+    return scene.similarity.inverse().apply_cameras(join_cameras([normal, more]))
+
+
+def mean_depth(seen: Sequence[Rendering]) -> torch.Tensor:
+    """Planar depth (view h w), the mean over samples of its inverse, turned back; 0 where any of them met nothing."""
+    depths = torch.stack([one.depth for one in seen])
+    solid = (depths > 0).all(0)
+    inverse = (1.0 / depths.clamp_min(1e-12)).mean(0)
+    return torch.where(solid, 1.0 / inverse, torch.zeros_like(inverse))
+
+
+def heard(views: SampledViews, pixels: int) -> str:
+    """What the samples have to say, in one line."""
+    share = float((~views.observed).float().mean())
+    doubt = float(views.deviation.mean())
+    return (
+        f"{len(views.colour)} sampled views of {pixels} pixels: {share:.0%} of their pixels show what no photo does; "
+        f"samples differ by {doubt:.3f} on average"
+    )

@@ -1,0 +1,98 @@
+"""`--refine`: samples of a multi-view model start a fit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from diorama.cameras.poses import Similarity
+from diorama.errors import InputError
+from diorama.pipelines.draw import Drawing
+from diorama.pipelines.reconstruct import reconstruct
+from diorama.pipelines.refine import RefineConfig, mean_depth, sampled_views
+from diorama.pipelines.sampling import sample_scenes
+from diorama.systems.gibr import GIBRSampling
+from diorama.types import Rendering
+from tests.oracles import exact_views, ring_cameras
+from tests.pipelines.test_reconstruct import StoppedError
+from tests.systems.drawn import model_of
+
+QUICK = GIBRSampling(steps=2, coarse=4, fine=4)
+FEW = RefineConfig(pixels=8, views=2)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return model_of()
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return exact_views(ring_cameras(3, 24, 20, arc=60.0))
+
+
+@pytest.fixture(scope="module")
+def scenes(model, photos):
+    return sample_scenes(model, photos, samples=2, sampling=QUICK)
+
+
+def refine(photos, model, **more):
+    return reconstruct(
+        photos, method="gibr", refine=True, prior=model, drawing=Drawing(2, QUICK), device="cpu", steps=6, split="none",
+        **more,
+    )  # fmt: skip
+
+
+def test_a_sample_compared_with_itself_has_no_spread_and_two_have_their_mean(scenes, photos):
+    alone = sampled_views([scenes[0], scenes[0]], photos.cameras, Similarity.identity(), FEW)
+    both = sampled_views(scenes, photos.cameras, Similarity.identity(), FEW)
+    other = sampled_views([scenes[1]], photos.cameras, Similarity.identity(), FEW)
+    assert float(alone.deviation.max()) < 1e-6
+    assert float(both.deviation.max()) > 0
+    torch.testing.assert_close(both.colour, 0.5 * (alone.colour + other.colour), rtol=0, atol=1e-5)
+    assert both.colour.shape == (5, 3, 8, 8)
+
+
+def test_the_views_follow_the_fit_into_its_frame(scenes, photos):
+    plain = sampled_views(scenes, photos.cameras, Similarity.identity(), FEW)
+    larger = sampled_views(scenes, photos.cameras, replace(Similarity.identity(), scale=3.0), FEW)
+    torch.testing.assert_close(larger.depth, 3.0 * plain.depth)
+    torch.testing.assert_close(larger.cameras.origins, 3.0 * plain.cameras.origins)
+    assert torch.equal(larger.colour, plain.colour)
+
+
+def test_depths_are_averaged_as_their_inverses_and_need_every_sample():
+    flat = torch.ones(1, 1, 2)
+    seen = [Rendering(torch.zeros(1, 3, 1, 2), flat * torch.tensor(depth), flat) for depth in ([1.0, 2.0], [3.0, 0.0])]
+    torch.testing.assert_close(mean_depth(seen), torch.tensor([[[1.5, 0.0]]]))
+
+
+def test_one_command_makes_a_fitted_scene_and_says_what_the_samples_told(photos, model):
+    said = []
+    scene = refine(photos, model, say=said.append)
+    assert scene.field.kind == "hash-grid"
+    assert scene.provenance["method"] == "gibr"
+    assert scene.provenance["refine"] is True
+    assert any("sampled views of" in line for line in said)
+    assert scene.render(photos.cameras).colour.isfinite().all()
+
+
+def test_a_killed_fit_does_not_draw_again(photos, model, tmp_path):
+    def kill(progress):
+        if progress.step == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        refine(photos, model, output=tmp_path / "scene", callback=kill)
+    said = []
+    refine(photos, model, output=tmp_path / "scene", say=said.append)
+    assert (tmp_path / "scene" / "scene.json").is_file()
+    assert not any("sample 0" in line for line in said)
+    assert any("sampled views of" in line for line in said)
+
+
+def test_what_cannot_be_refined_is_refused(photos, model):
+    with pytest.raises(InputError, match="fit needs two"):
+        refine(photos[[0]], model)
+    with pytest.raises(InputError, match="draws no samples"):
+        reconstruct(photos, method="baseline", refine=True, device="cpu")
