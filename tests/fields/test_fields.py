@@ -1,4 +1,6 @@
+import inspect
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,6 +8,7 @@ import torch
 from diorama.fields.contraction import contract, to_unit_cube
 from diorama.fields.encodings import spherical_harmonics
 from diorama.fields.hashgrid import GridConfig, HashField, HashFieldConfig, TruncatedExp, cosine_window
+from diorama.scenes.field import SceneField
 
 TINY = HashFieldConfig(
     grid=GridConfig(levels=4, log2_table_size=10, finest_resolution=32),
@@ -88,3 +91,14 @@ def test_the_cosine_window_opens_level_after_level():
     halfway = cosine_window(12, 4.0, 0.25, 0.5)
     assert halfway.tolist() == [1.0] * 8 + [0.0] * 4
     assert (cosine_window(12, 4.0, 0.27, 0.5).diff() <= 0).all()
+
+
+@pytest.mark.parametrize("config", [TINY, replace(TINY, proposal=None)])
+def test_a_hash_grid_is_a_field_of_scenes_for_those_who_look_at_the_class_alone(config):
+    """From Python 3.12 on `isinstance` looks for a protocol's members on the class; torch keeps modules elsewhere."""
+    field = HashField(config)
+    assert isinstance(field, SceneField)
+    for name in ("proposal", "kind", "device", "bytes_per_sample", "geometry", "harmonics", "colour", "density"):
+        inspect.getattr_static(field, name)
+    kept = {name.partition(".")[0] for name in field.state_dict()}
+    assert ("proposal" in kept) == (config.proposal is not None)

@@ -121,13 +121,22 @@ class HashField(nn.Module):
         harmonics = (config.sh_degree + 1) ** 2
         widths = [config.geometry + harmonics] + [config.colour_hidden] * config.colour_layers + [3]
         self.colour_head = linear_stack(widths)
-        self.proposal = None
+        proposal = None
         if config.proposal is not None:
-            self.proposal = DensityGrid(
+            proposal = DensityGrid(
                 config.proposal, config.proposal_hidden, config.space, config.radius, config.density_bias
             )
+        self._modules["proposal"] = proposal
         self.level_weights = None
         self.open_degree = config.sh_degree
+
+    @property
+    def proposal(self) -> DensityGrid | None:
+        """The small grid that weighs coarse samples. A property, so that protocols see it from Python 3.12 on, where
+        they look at the class and not at the modules that torch keeps."""
+        proposal = self._modules["proposal"]
+        assert proposal is None or isinstance(proposal, DensityGrid)
+        return proposal
 
     @property
     def device(self) -> torch.device:
