@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -99,10 +99,8 @@ def load_scene(path: Path | str, device: str | torch.device = "cpu") -> Scene:
     try:
         field = build_field(card.get("field_kind", HashField.kind), card["field"])  # once there was one kind alone
         field.load_state_dict(tensors)
-        field = field.to(device).eval()
-        assert isinstance(field, SceneField)
         return Scene(
-            field=field,
+            field=cast(SceneField, field.to(device).eval()),
             sampling=from_json(SamplingConfig, card["sampling"]),
             background=card["background"],
             sphere=card["sphere"],
