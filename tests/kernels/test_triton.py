@@ -15,6 +15,8 @@ from diorama.kernels.compositing import composite, composite_reference, ray_weig
 from diorama.kernels.hash_grid import grid_layout, hash_encode, hash_encode_reference
 from diorama.kernels.resample import outer_bound, resample
 from diorama.kernels.twins import use_twin
+from diorama.kernels.view_gather import gather_views, gather_views_reference
+from tests.kernels.test_view_gather import scene_with, some_skipped
 
 interpreted = pytest.param(
     "cpu",
@@ -106,6 +108,31 @@ def test_resampling_runs_where_its_tensors_are(device):
     assert weights.grad is not None
 
 
+@on_each_device
+@pytest.mark.parametrize("count", [0, 1, 101])
+@pytest.mark.parametrize(("plane", "polar"), [((24, 6, 9), (8, 4, 6)), ((5, 1, 1), (0, 1, 1)), ((1, 5, 4), (3, 1, 1))])
+def test_gathering_from_views_agrees_with_the_reference(device, count, plane, polar):
+    scene = scene_with(count=count, plane=plane, polar=polar)
+    *where, planes, polar_maps = (tensor.to(device) for tensor in scene)
+    skip = some_skipped(2, 3, count).to(device)
+    maps = [planes.requires_grad_(), polar_maps.requires_grad_()]
+    got = gather_views(*where, *maps, min_depth=0.1, skip=skip)
+    wanted = gather_views_reference(*where, *maps, skip=skip, min_depth=0.1)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(gradients(got[:1], maps), gradients(wanted[:1], maps), rtol=1e-3, atol=1e-4)
+
+
+@on_each_device
+def test_gathering_at_and_beside_a_camera_centre_is_finite(device):
+    local = torch.tensor([[0.0, 0, 0], [-0.0, 0, -0.0], [1, 0, 0], [0, -1, 0], [0, 0, -1], [torch.nan, 0, 1]])
+    _, _, intrinsics, planes, polar = scene_with(1, 1)
+    where = (local[None].to(device), torch.eye(3, 4, device=device)[None, None], intrinsics.to(device))
+    maps = [planes.to(device).requires_grad_(), polar.to(device).requires_grad_()]
+    features, distance = gather_views(*where, *maps, min_depth=0.1)
+    assert (features[..., :6] == 0).all()
+    assert all(tensor.isfinite().all() for tensor in (features, distance[..., :5], *gradients([features], maps)))
+
+
 @pytest.mark.triton
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs the extra `kernels`")
 def test_the_kernels_compile_for_a_cuda_device_though_none_is_here():
@@ -113,10 +140,12 @@ def test_the_kernels_compile_for_a_cuda_device_though_none_is_here():
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from diorama.kernels import compositing_triton, hash_grid_triton
+from diorama.kernels import compositing_triton, hash_grid_triton, view_gather_triton
+
+sizes = ("count", "levels", "bins", "last_opaque", "views", "height", "width", "rows", "columns")
 
 def check(kernel, **constants):
-    kinds = {"grid": "*i32", "count": "i32", "levels": "i32", "bins": "i32", "last_opaque": "i32"}
+    kinds = {"grid": "*i32", "skip": "*u8", "min_depth": "fp32"} | dict.fromkeys(sizes, "i32")
     kinds |= dict.fromkeys(constants, "constexpr")
     signature = {name: kinds.get(name, "*fp32") for name in kernel.arg_names}
     compile(ASTSource(kernel, signature, constexprs=constants), target=GPUTarget("cuda", 80, 32))
@@ -127,6 +156,8 @@ for kernel in (compositing_triton._weights, compositing_triton._weights_backward
     check(kernel, width=64)
 for kernel in (compositing_triton._composite, compositing_triton._composite_backward):
     check(kernel, least=1e-6, width=64)
+for kernel in (view_gather_triton._gather, view_gather_triton._to_maps):
+    check(kernel, channels=24, around=8, lanes=32, around_lanes=8, block=32)
 """
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)

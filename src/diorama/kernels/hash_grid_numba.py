@@ -14,19 +14,15 @@ from functools import partial
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from torch import Tensor
 
 from diorama.kernels.hash_grid import PRIMES, GridLayout
 from diorama.kernels.jit import numba_kernel
+from diorama.kernels.rows_numba import BLOCK, add_rows, read_rows
 from diorama.kernels.twins import run_tasks, spans
 
-BLOCK = 256
-"""Points whose corners are computed together: 16 KiB of rows and weights, which stays in the first cache."""
-
 u32, i32, f32 = np.uint32, np.int32, np.float32
+_EIGHT = (0,) * 8  # corners; see `rows_numba`
 _PRIME_Y, _PRIME_Z = u32(PRIMES[1]), u32(PRIMES[2])
 
 
@@ -127,7 +123,7 @@ def _encode(blocks, table, resolution, weight, dense, channels, column, out, sta
         _corners(blocks[first // BLOCK], resolution, len(table), dense, index, fraction)
         _shares(fraction, weight, share)
         for i in range(min(BLOCK, stop - first)):
-            _read_rows(table, index, share, i, out, (first + i) * out.shape[1] + column, channels)
+            read_rows(table, index, share, i, out, (first + i) * out.shape[1] + column, _EIGHT, channels)
 
 
 @numba_kernel
@@ -141,7 +137,8 @@ def _to_table(blocks, table, resolution, weight, dense, channels, column, gradie
             # neighbours along a ray share cells: taken apart, an entry is not read while its last sum is on its way
             i = j % 16 * (BLOCK // 16) + j // 16
             if i < count:
-                _add_rows(table, index, share, i, gradient, (first + i) * gradient.shape[1] + column, channels)
+                row = (first + i) * gradient.shape[1] + column
+                add_rows(table, index, share, i, gradient, row, _EIGHT, channels)
 
 
 @numba_kernel
@@ -213,69 +210,3 @@ def _shares(fraction, weight, share):
         share[i], share[BLOCK + i], share[2 * BLOCK + i], share[3 * BLOCK + i] = u0 * a, u0 * b, u0 * c, u0 * d
         share[4 * BLOCK + i], share[5 * BLOCK + i] = u1 * a, u1 * b
         share[6 * BLOCK + i], share[7 * BLOCK + i] = u1 * c, u1 * d
-
-
-class _Rows:
-    """Writes LLVM code that treats a row of the table as one vector: Numba alone would go number by number."""
-
-    def __init__(self, context, builder, signature, arguments):
-        self.builder = builder
-        self.data = [
-            context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
-            for kind, value in zip(signature.args, arguments, strict=True)
-        ]
-        self.features = signature.args[-1].count
-        self.vector = ir.VectorType(ir.FloatType(), self.features)
-
-    def row(self, array, position):
-        """Address of the vector at a position counted in numbers."""
-        return self.builder.bitcast(self.builder.gep(array, [position]), self.vector.as_pointer())
-
-    def corners(self, table, index, share, point):
-        """Of each corner, the address of its row and its share in all lanes."""
-        builder, lane = self.builder, ir.IntType(32)
-        for corner in range(8):
-            slot = builder.add(point, ir.Constant(point.type, corner * BLOCK))
-            entry = builder.zext(builder.load(builder.gep(index, [slot])), ir.IntType(64))
-            address = self.row(table, builder.mul(entry, ir.Constant(ir.IntType(64), self.features)))
-            one = builder.load(builder.gep(share, [slot]))
-            empty = ir.Constant(self.vector, ir.Undefined)
-            single = builder.insert_element(empty, one, ir.Constant(lane, 0))
-            lanes = ir.Constant(ir.VectorType(lane, self.features), [0] * self.features)
-            yield address, builder.shuffle_vector(single, empty, lanes)
-
-    def add_product(self, total, one, other):
-        """total + one * other, in one rounding where the machine can."""
-        product = self.builder.fmul(one, other, flags=("contract",))
-        return self.builder.fadd(total, product, flags=("contract",))
-
-
-@intrinsic
-def _read_rows(typing, table, index, share, point, out, position, channels):  # noqa: ARG001
-    """out[position...] = sum over corners of share times row of the table."""
-
-    def write(context, builder, signature, arguments):
-        rows = _Rows(context, builder, signature, arguments)
-        table, index, share, point, out, position, _ = rows.data
-        total = ir.Constant(rows.vector, [0.0] * rows.features)
-        for address, weight in rows.corners(table, index, share, point):
-            total = rows.add_product(total, builder.load(address, align=4), weight)
-        builder.store(total, rows.row(out, position), align=4)
-        return context.get_dummy_value()
-
-    return types.void(table, index, share, types.int64, out, types.int64, channels), write
-
-
-@intrinsic
-def _add_rows(typing, table, index, share, point, gradient, position, channels):  # noqa: ARG001
-    """Row of the table += share times gradient[position...], for all corners."""
-
-    def write(context, builder, signature, arguments):
-        rows = _Rows(context, builder, signature, arguments)
-        table, index, share, point, gradient, position, _ = rows.data
-        value = builder.load(rows.row(gradient, position), align=4)
-        for address, weight in rows.corners(table, index, share, point):
-            builder.store(rows.add_product(builder.load(address, align=4), value, weight), address, align=4)
-        return context.get_dummy_value()
-
-    return types.void(table, index, share, types.int64, gradient, types.int64, channels), write
