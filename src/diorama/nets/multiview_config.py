@@ -36,8 +36,9 @@ class MultiViewConfig:
     """Attention is to all pixels of all views; False: to those of the own view alone."""
     heads: int = 4
     """Attention heads."""
-    groups: int = 8
-    """Groups of every group normalisation."""
+    groups: int = 4
+    """Groups of every group normalisation. Where all widths over it are multiples of 16, CPUs are several times faster
+    at it in bfloat16."""
     patch: int = 2
     """Side of the squares of pixels that become one (space to depth) before the stem; the head undoes it."""
     plane_scale: int = 1
@@ -118,12 +119,14 @@ class MultiViewConfig:
 
 def gibr_tiny() -> MultiViewConfig:
     """For tests at 32 px: planes of 16 and 8 channels."""
-    return MultiViewConfig(out_channels=24, width=16, multipliers=(1, 2), attention=(False, True), heads=2, patch=1)
+    return MultiViewConfig(
+        out_channels=24, width=16, multipliers=(1, 2), attention=(False, True), heads=2, groups=1, patch=1
+    )
 
 
 def gibr_small() -> MultiViewConfig:
     """For 48 px on a CPU: planes of 24 and 8 channels, attention at 12 and 6 px."""
-    return MultiViewConfig(out_channels=32, width=48, multipliers=(1, 2, 4))
+    return MultiViewConfig(out_channels=32, width=48, multipliers=(1, 2, 4), groups=3)
 
 
 def gibr_base() -> MultiViewConfig:
@@ -135,5 +138,5 @@ def gibr_large() -> MultiViewConfig:
     """For 256 px: planes of 32 and 16 channels at 128 px, attention at 32, 16 and 8 px."""
     return MultiViewConfig(
         width=128, multipliers=(1, 1, 2, 3, 4), blocks=2, attention=(False, False, True, True, True), heads=8,
-        groups=32, plane_scale=2,
+        groups=8, plane_scale=2,
     )  # fmt: skip
