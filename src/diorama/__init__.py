@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from diorama.data.views import Views
     from diorama.pipelines.evaluate import evaluate
     from diorama.pipelines.export import export
+    from diorama.pipelines.generate import generate
     from diorama.pipelines.reconstruct import reconstruct
     from diorama.pipelines.render import render
     from diorama.priors.prior import Prior
@@ -34,6 +35,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "export",
+    "generate",
     "load_scene",
     "open_views",
     "reconstruct",
@@ -47,6 +49,7 @@ _HOMES = {
     "Views": "diorama.data.views",
     "evaluate": "diorama.pipelines.evaluate",
     "export": "diorama.pipelines.export",
+    "generate": "diorama.pipelines.generate",
     "load_scene": "diorama.scenes.storage",
     "open_views": "diorama.data.open",
     "reconstruct": "diorama.pipelines.reconstruct",

@@ -14,6 +14,7 @@ from diorama.pipelines import priors
 from diorama.pipelines import reconstruct as verb
 from diorama.pipelines.draw import Drawing
 from diorama.pipelines.evaluate import evaluate
+from diorama.pipelines.evaluate_several import evaluate_several, several_text
 from diorama.pipelines.priors import choose_method, open_gibr, why_method
 from diorama.pipelines.reconstruct import reconstruct
 from diorama.pipelines.uncertainty import sample_folders
@@ -90,6 +91,22 @@ def test_held_out_photos_stay_out_and_can_be_measured(model, tmp_path):
     assert len(result.views) == 2
     assert all(view.values["psnr"] > 0 for view in result.views)
     assert "gibr" in result.facts["method"]
+
+
+def test_samples_are_measured_together_and_their_spread_against_their_errors(model, tmp_path):
+    views = exact_views(ring_cameras(9, 24, 20, arc=80.0))
+    draw(views, model, 2, split="every8", count=2, output=tmp_path / "scene")
+    folders = sample_folders(tmp_path / "scene")
+    told = evaluate_several(folders, tmp_path / "scene", views)
+    row = told["first_mean_best"]["psnr"]
+    assert row["least"] <= row["mean"] <= row["largest"]
+    assert row["first"] in (row["least"], row["largest"])
+    assert told["psnr_of_mean"] >= row["mean"]  # squared error is convex
+    assert told["ause"] >= 0
+    assert [one["deviations"] for one in told["coverage"]] == [0.5, 1.0, 2.0, 3.0]
+    assert all((folder / "metrics.json").exists() for folder in folders)
+    assert (tmp_path / "scene" / "several.json").exists()
+    assert "AUSE" in several_text(told)
 
 
 def test_scenes_come_in_the_users_frame_whatever_its_scale(photos, model):

@@ -15,7 +15,7 @@ DONE, OUR_FAULT, TO_MEND, STOPPED = 0, 1, 2, 130
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-_RESUMABLE = ("reconstruct", "evaluate", "train", "demo")
+_RESUMABLE = ("reconstruct", "generate", "evaluate", "train", "demo")
 
 
 def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:

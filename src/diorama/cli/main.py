@@ -22,6 +22,9 @@ class Verb:
 
 VERBS = {
     "reconstruct": Verb("diorama.pipelines.reconstruct", "photos to a scene", "diorama reconstruct photos/ -o scene"),
+    "generate": Verb(
+        "diorama.pipelines.generate", "new scenes from a seed alone", "diorama generate gibr -n 8 -o scenes"
+    ),
     "render": Verb(
         "diorama.pipelines.render",
         "a scene to a film, frames or depth",

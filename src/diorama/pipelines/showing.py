@@ -129,6 +129,15 @@ def central_camera(cameras: Cameras, size: tuple[int, int]) -> Cameras:
     return Cameras.pinhole(chosen.camera_to_world, focal, (0.5 * wanted).to(focal), wanted)
 
 
+def scene_folders(path: Path) -> list[Path]:
+    """The scenes at a path: itself and, if it is the first of several samples, the others; or, where it is a folder of
+    scenes (`diorama generate`), all of these."""
+    from diorama.pipelines.uncertainty import sample_folders
+
+    within = sorted(card.parent for card in path.glob("*/scene.json"))
+    return within if within and not (path / "scene.json").is_file() else sample_folders(path)
+
+
 def open_scene(path: Path, *, device: str | None = None, max_memory: str | None = None) -> tuple[Shown, RenderFn]:
     """A scene from disk, and how to render it within a limit of memory (`4GB`). Raises InputError with advice."""
     from diorama.pipelines.quantities import parse_bytes

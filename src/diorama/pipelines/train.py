@@ -265,7 +265,7 @@ def settled_gibr(options: Options) -> GIBRRecipe:
         raise InputError(
             f"{chosen.views} views of {chosen.pixels} pixels. Needed: at least 2 views, and a multiple of {multiple}."
         )
-    return chosen
+    return replace(chosen, config=replace(chosen.config, pixels=chosen.pixels, views=chosen.views))
 
 
 def settled_loop(options: Options, loop: TrainingConfig) -> TrainingConfig:

@@ -138,6 +138,8 @@ def read_card(folder: Path) -> dict[str, Any]:
         hint = ""
         if folder.with_name(folder.name + ".partial").is_dir():
             hint = " An unfinished fit lies beside it: run the same `diorama reconstruct` command again to finish it."
+        elif within := sorted(card.parent for card in folder.glob("*/scene.json")):
+            hint = f" It holds {len(within)} scenes: name one of them, as {within[0]}."
         raise InputError(f"{folder} is not a scene: it has no scene.json.{hint} `diorama reconstruct` makes scenes.")
     if file.stat().st_size > MAX_JSON_BYTES:
         raise InputError(f"{file} is larger than a scene.json can be.")
