@@ -32,6 +32,7 @@ from diorama.eval.tables import scene_table
 from diorama.files import write_json, write_text
 from diorama.pipelines.presets import PresetName
 from diorama.pipelines.reconstruct import Method, quiet
+from diorama.pipelines.showing import scene_folders
 from diorama.pipelines.workspace import input_hashes
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import load_scene
@@ -62,7 +63,7 @@ class Options:
     """
 
     target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENE|PROTOCOL")]
-    """A scene folder, or a protocol: llff, dtu, co3d."""
+    """A scene folder (its samples are measured too), a folder of generated scenes, or a protocol: llff, dtu, co3d."""
     photos: Path | None = None
     """Scene: where its photos lie now, if they were moved since the fit."""
     lpips: tuple[Path, ...] = ()
@@ -304,6 +305,16 @@ def command(options: Options) -> int:
             raise InputError(
                 f"--data and -o belong to a protocol (llff, dtu, co3d); {options.target} is taken as a scene."
             )
+        folders = scene_folders(Path(options.target))
+        if len(folders) > 1 or folders[0] != Path(options.target):
+            from diorama.pipelines.evaluate_several import SEVERAL, evaluate_several, several_text
+
+            place = Path(options.target)
+            content = evaluate_several(
+                folders, place, options.photos, lpips=options.lpips, device=options.device, say=print
+            )
+            print(f"\n{several_text(content)}\n\n{place / SEVERAL}")
+            return 0
         result = evaluate(options.target, options.photos, lpips=options.lpips, device=options.device, say=print)
         print(
             f"\n{scene_table(result)}\n\n{Path(options.target) / REPORT}: photo, render, error and depth side by side"
