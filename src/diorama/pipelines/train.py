@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from diorama.errors import InputError, OutputError
 from diorama.nets.pretrained import find_pretrained
@@ -169,8 +170,8 @@ def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -
         data = scenes_of_folder(Path(options.data), chosen, options.seed, share)
     asked = {"pixels": chosen.pixels, "views": chosen.views, "training": to_json(chosen.training)}
     task = Task(
-        model.to(device), scene_loss(chosen.config, chosen.training), data.batch_at, chosen.loop,
-        length_of(options, chosen.steps), data.facts | asked, chosen.batch, "",
+        convert_conv2d_weight_memory_format(model.to(device), torch.channels_last), scene_loss(chosen.config, chosen.training),
+        data.batch_at, chosen.loop, length_of(options, chosen.steps), data.facts | asked, chosen.batch, "",
         LookAtScenes(out, chosen.config, chosen.training, data.held_out, say),
     )  # fmt: skip
 
