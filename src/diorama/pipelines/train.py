@@ -171,7 +171,8 @@ def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -
     asked = {"pixels": chosen.pixels, "views": chosen.views, "training": to_json(chosen.training)}
     network = convert_conv2d_weight_memory_format(model.to(device), torch.channels_last)
     task = Task(
-        network, scene_loss(chosen.config, chosen.training), data.batch_at, chosen.loop, length_of(options, chosen.steps), data.facts | asked, chosen.batch, "",
+        network, scene_loss(chosen.config, chosen.training), data.batch_at, chosen.loop,
+        length_of(options, chosen.steps), data.facts | asked, chosen.batch, "",
         LookAtScenes(out, chosen.config, chosen.training, data.held_out, say),
     )  # fmt: skip
 
