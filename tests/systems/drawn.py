@@ -74,7 +74,7 @@ TINY = GIBRConfig(
 )
 
 
-def model_of(config=TINY, seed=0, noise=0.05):
+def model_of(config=TINY, seed=0, noise=0.2):
     """A model; `noise` moves every weight, so that layers which start at zero take part."""
     torch.manual_seed(seed)
     model = GIBR(config).eval().requires_grad_(False)

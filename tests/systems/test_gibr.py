@@ -618,7 +618,7 @@ def learning(folder, views, steps, stop=None):
 
 
 def test_spec_15_the_loss_falls_on_eight_scenes(tmp_path):
-    _, losses = learning(tmp_path, balls(8, 4), 60)
+    _, losses = learning(tmp_path, balls(8, 4, 8), 60)
     assert sum(losses[-15:]) < 0.75 * sum(losses[:15])
 
 
