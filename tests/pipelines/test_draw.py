@@ -15,12 +15,14 @@ from diorama.pipelines import reconstruct as verb
 from diorama.pipelines.draw import Drawing
 from diorama.pipelines.evaluate import evaluate
 from diorama.pipelines.evaluate_several import evaluate_several, several_text
+from diorama.pipelines.live import LiveWindow
 from diorama.pipelines.priors import choose_method, open_gibr, why_method
 from diorama.pipelines.reconstruct import reconstruct
 from diorama.pipelines.uncertainty import sample_folders
 from diorama.priors.prior import NullPrior
 from diorama.scenes.storage import load_scene
 from diorama.systems.gibr import GIBRSampling
+from diorama.viewer import server
 from tests.oracles import exact_views, ring_cameras
 from tests.pipelines.test_reconstruct import StoppedError
 from tests.systems.drawn import model_of
@@ -54,7 +56,7 @@ def test_the_output_is_the_first_sample_and_holds_the_others_and_their_spread(ph
     assert json.loads((tmp_path / "scene" / "spread" / "spread.json").read_text())["scenes"] == 3
     assert steps == [(sample, step, 2) for sample in range(3) for step in (1, 2)]
     assert not (tmp_path / "scene.partial").exists()
-    for words in ("method: gibr (as asked)", "crop: ", "further views are invented", "a frame of 20 x 20 takes"):
+    for words in ("method: gibr (as asked)", "crop: ", "further views are invented", "a frame of 16 x 16 takes"):
         assert any(words in line for line in said), words
     told = scene.provenance
     assert (told["method"], told["why"], told["samples"]) == ("gibr", "as asked", 3)
@@ -183,6 +185,32 @@ def test_settings_of_the_other_kind_of_method_are_refused(photos, model):
         Drawing(distance=-1.0)
 
 
+def test_whoever_watches_sees_another_scene_after_every_step(photos, model, monkeypatch):
+    shown = []
+
+    class Watcher:
+        url = "http://localhost"
+
+        def __init__(self, render, cameras, **more):
+            shown.append((0, render(cameras[:1]).colour))
+
+        def update(self, step, steps, *, render):
+            shown.append((step, render(photos.cameras[:1]).colour))
+
+        def finish(self, render):
+            shown.append(("end", render(photos.cameras[:1]).colour))
+
+        def stop(self):
+            shown.append(("stop", None))
+
+    monkeypatch.setattr(server, "Viewer", Watcher)
+    window = LiveWindow()
+    window.close(draw(photos, model, callback=window.show))
+    assert [step for step, _ in shown] == [0, 1, 2, "end", "stop"]
+    assert not torch.equal(shown[1][1], shown[2][1])
+    torch.testing.assert_close(shown[2][1], shown[3][1])
+
+
 def test_the_command_draws_from_a_folder_of_photos(photos, model, tmp_path, capsys):
     from diorama.data.images import write_png
 
@@ -200,5 +228,5 @@ def test_the_command_draws_from_a_folder_of_photos(photos, model, tmp_path, caps
     assert verb.command(options) == 0
     told = capsys.readouterr().out
     assert "method: gibr (the prior that was named is for it), 2 steps of dpm on cpu" in told
-    assert "done in" in told
+    assert "sampled in" in told
     assert len(sample_folders(tmp_path / "scene")) == 2

@@ -35,7 +35,7 @@ def model():
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     monkeypatch.setattr(verb, "SHOWN", (1, 16))
-    monkeypatch.setattr(verb, "SHEET_SIDE", 12)
+    monkeypatch.setattr(verb, "SHEET_SCALE", 1)
 
 
 @pytest.fixture

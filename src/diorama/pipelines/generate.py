@@ -19,7 +19,7 @@ from diorama.data.multiview import normalise_cameras
 from diorama.data.views import Frame, Views
 from diorama.errors import InputError, OutputError
 from diorama.files import check_free, whole_folder
-from diorama.pipelines.draw import Drawing, DrawRun
+from diorama.pipelines.draw import Drawing, DrawRun, quickly
 from diorama.pipelines.fit_run import Callback, Say, quiet
 from diorama.pipelines.priors import SHIPPED_GIBR, open_gibr
 from diorama.pipelines.quantities import parse_bytes
@@ -39,8 +39,8 @@ SHEET = "sheet.png"
 MOST = 1000
 """Scenes of one call: their folders have three digits."""
 
-SHEET_SIDE = 128
-"""Pixels a side of a picture on the sheet."""
+SHEET_SCALE = 2
+"""Pictures on the sheet have so many times the model's pixels a side."""
 
 
 def generate(
@@ -98,7 +98,7 @@ def generate(
     with whole_folder(Path(output), force=force) as partial:
         for folder in folders:
             shutil.copytree(folder, partial / folder.name)
-        write_png(partial / SHEET, contact_sheet(scenes))
+        write_png(partial / SHEET, contact_sheet(scenes, SHEET_SCALE * model.config.pixels))
     work.finish()
     say(f"{output}: {count} scenes in {time.perf_counter() - started:.1f} s, all of them on {Path(output) / SHEET}")
     return scenes
@@ -125,11 +125,11 @@ def question_of_nothing(model: GIBR, layout: Layout, views: int | None = None) -
     return Question(views_asked, 0, similarity, context, stands, model.config.background, {}, (note,))
 
 
-def contact_sheet(scenes: Sequence[Scene]) -> Float[Tensor, "3 h w"]:
-    """All scenes from all of their views, with depth below."""
+def contact_sheet(scenes: Sequence[Scene], side: int) -> Float[Tensor, "3 h w"]:
+    """All scenes from all of their views, in pictures of `side` pixels, with depth below."""
     pictures = []
     for scene in scenes:
-        seen = scene.render(scene.cameras.resize(SHEET_SIDE, SHEET_SIDE))
+        seen = quickly(scene).render(scene.cameras.resize(side, side))
         depth = torch.where(seen.opacity > 0.5, seen.depth, 0.0).clamp_max(scene.far)
         pictures.append(Views(seen.colour, scene.names, depth=depth))
     return sheet(pictures, depth=True)

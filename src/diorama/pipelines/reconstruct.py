@@ -359,5 +359,6 @@ def command(options: Options) -> int:
     if window is not None:
         window.close(scene)
     seconds = sum(read_card(folder)["provenance"]["seconds"] for folder in sample_folders(options.output))
-    print(f"{options.output}: done in {seconds:.0f} s. Look at it: diorama view {options.output}")
+    done = "sampled" if scene.provenance["method"] == "gibr" else "done"
+    print(f"{options.output}: {done} in {seconds:.0f} s. Look at it: diorama view {options.output}")
     return 0

@@ -253,7 +253,8 @@ def distance_of(photos: Views, known: float | None, poses: Cameras | None) -> tu
         focus = gaze(poses)[0]
         away = float((photos.cameras.origins.double() - focus.double()).norm(dim=-1).median())
         if away > 0:
-            return away, f"all {len(poses)} cameras of the capture, held out or not, look at {away:.4g} user units"
+            told = f"all {len(poses)} cameras of the capture, held out or not, look at a point"
+            return away, f"{told} {away:.4g} user units from the given one"
     measured = scene_scale(photos)
     if "camera geometry" not in measured.source:
         return measured.median_depth, f"a median depth of {measured.median_depth:.4g} user units by {measured.source}"
@@ -304,9 +305,9 @@ def draw_scene(
     noise = noise_from_seeds([seed_of(seed, index)])
     drawn = sample(model, views, given, noise, sampling, chunk=chunk, say=say, seen=told)
     about["seconds"] = round(time.perf_counter() - started, 2)
-    scene, each = with_limits(as_scene(model, asked, drawn, about))
-    about["seconds_per_frame"] = round(each, 3)
-    side = int(scene.cameras.size[0, 0])
+    side = model.config.pixels
+    scene, each = with_limits(as_scene(model, asked, drawn, about), side)
+    about["seconds_per_frame"] = {"side": side, "seconds": round(each, 3)}
     say(
         f"sample {index}: {about['seconds']:.1f} s for {sampling.steps} steps; a frame of {side} x {side} takes "
         f"{each:.2f} s"
@@ -343,10 +344,13 @@ def as_scene(model: GIBR, asked: Question, drawn: Sample, provenance: dict[str, 
     )
 
 
-def with_limits(scene: Scene) -> tuple[Scene, float]:
-    """The scene with near and far as its context cameras see them, and the seconds that one of their pictures took."""
+def with_limits(scene: Scene, side: int) -> tuple[Scene, float]:
+    """The scene with near and far as its context cameras see them, and the seconds that one of their pictures took.
+
+    side: pixels of the pictures.
+    """
     started = time.perf_counter()
-    seen = scene.render(scene.cameras)
+    seen = scene.render(scene.cameras.resize(side, side))
     each = (time.perf_counter() - started) / len(scene.cameras)
     near, far = depth_limits(seen) or (scene.near, scene.far)
     return replace(scene, near=near, far=far), each

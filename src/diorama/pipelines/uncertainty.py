@@ -189,16 +189,16 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def save_spread(folder: Path, scenes: Sequence[Scene]) -> Spread:
+def save_spread(folder: Path, scenes: Sequence[Scene], side: int = STORED_SIDE) -> Spread:
     """Write `folder/spread`: the spread from the cameras of the first scene's photos, held-out ones too.
 
-    spread.safetensors: colour, depth (user units) and mean_depth, as in `Spread`, at most 160 pixels a side.
+    spread.safetensors: colour, depth (user units) and mean_depth, as in `Spread`, at most `side` pixels a side.
     spread.json: what they mean, names and sizes. NNN.png: colour and depth beside each other, as heat.
     """
     first = scenes[0]
     held = () if first.held_out is None else tuple(first.provenance["split"]["test"])
     cameras = first.cameras if first.held_out is None else join_cameras([first.cameras, first.held_out])
-    small, names = shrunk(cameras, STORED_SIDE), [*first.names, *held]
+    small, names = shrunk(cameras, side), [*first.names, *held]
     found = spread_of([scene.render for scene in scenes], small)
     pictures = torch.cat([as_heat(found, "colour"), as_heat(found, "depth")], dim=-1)
     tensors = {"colour": found.colour, "depth": found.depth, "mean_depth": found.mean.depth}
