@@ -85,7 +85,7 @@ def recipe_of(variant: str, pixels: int) -> GIBRRecipe:
 
 
 def in_minutes(recipe: GIBRRecipe) -> GIBRRecipe:
-    """Fewer scenes, rays and samples a step, and larger steps: ten minutes of a core are some fifteen hundred of them."""
+    """Fewer scenes, rays and samples a step, and larger steps: ten minutes of a core are some 1,500 of them."""
     optim = replace(recipe.loop.optim, rate=2e-3)
     return replace(
         recipe, batch=4, training=replace(recipe.training, rays=64),
