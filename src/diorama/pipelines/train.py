@@ -91,6 +91,8 @@ class Options:
     """gibr: views that the network reads, instead of the recipe's."""
     no_clean: float | None = None
     """gibr: probability that none of them is clean, instead of the recipe's."""
+    regression: bool = False
+    """gibr: all views are clean and nothing is denoised: a network that regresses, to compare with."""
     continue_from: Path | None = None
     """Folder or shipped name of weights to go on from."""
     batch: int | None = None
@@ -255,7 +257,7 @@ def settled_gibr(options: Options) -> GIBRRecipe:
     if options.size == "paper":
         raise InputError("nothing is known of the size of GIBR's own network; the sizes are tiny, small, base, large.")
     chosen = gibr_recipe(options.size)
-    training = chosen.training
+    training = replace(chosen.training, regression=options.regression)
     if options.no_clean is not None:
         training = replace(training, no_clean=options.no_clean)
     chosen = replace(
