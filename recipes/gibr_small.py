@@ -86,8 +86,8 @@ def run_stages(options: Options) -> None:
 def training(stage: Stage, folder: Path, before: Path | None, options: Options) -> Training:
     """What `diorama train gibr` is asked for a stage."""
     return Training(
-        "gibr", folder, size="small", budget=stage.budget, textures=options.textures, worlds=options.worlds, kinds=KINDS,
-        scenes=options.output / "scenes", pixels=stage.pixels, views=stage.views, no_clean=stage.no_clean,
+        "gibr", folder, size="small", budget=stage.budget, textures=options.textures, worlds=options.worlds,
+        kinds=KINDS, scenes=options.output / "scenes", pixels=stage.pixels, views=stage.views, no_clean=stage.no_clean,
         continue_from=before, precision="bf16",
     )  # fmt: skip
 
