@@ -109,3 +109,12 @@ def test_spec_05_known_colours_get_no_push(rng):
     wanted = push(score, torch.ones(1, 16, 16), PUBLISHED, colour_known=True)
     assert wanted[:, :3].abs().max() == 0
     assert wanted[:, 3].abs().min() > 0
+
+
+def test_a_centred_push_moves_no_mean_and_leaves_differences_alone():
+    score = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3)) + 5.0
+    depth = torch.full((2, 8, 8), 2.0)
+    plain = push(score, depth, InjectionConfig(colour=Raw(1.0), disparity=Raw(1.0)))
+    centred = push(score, depth, InjectionConfig(colour=Raw(1.0), disparity=Raw(1.0), centred=True))
+    torch.testing.assert_close(centred.mean((2, 3)), torch.zeros(2, 4), rtol=0, atol=1e-5)
+    torch.testing.assert_close(centred - centred[..., :1, :1], plain - plain[..., :1, :1])

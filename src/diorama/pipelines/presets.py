@@ -7,6 +7,7 @@ from diorama.cameras.poses import CaptureShape
 from diorama.fields.hashgrid import GridConfig, HashFieldConfig
 from diorama.priors.guide import PriorConfig
 from diorama.priors.schedule import Ramp, constant
+from diorama.priors.score import InjectionConfig
 from diorama.rendering.render import SamplingConfig
 from diorama.systems.diffusionerf import CoarseToFine, DiffusioNeRFConfig, LossConfig, Smoothness
 from diorama.training.optim import OptimConfig
@@ -39,6 +40,7 @@ class FitPreset:
 SMALL_MACHINE_PRIOR = PriorConfig(
     tau=Ramp(0.1, 0.0, 0.0, 0.5),
     weight=constant(1.0),
+    injection=InjectionConfig(centred=True),
     every=4,
     coarse=None,
     fine=32,

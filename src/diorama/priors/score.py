@@ -45,6 +45,10 @@ class InjectionConfig:
     """1e-9 times 3000, whatever the noise level [code]."""
     disparity: Policy = DepthScaled(2e-6)
     """"Uniform in depth space" [code]."""
+    centred: bool = False
+    """Take the mean over the patch out of each channel's score (ours). A patch of a thousand pixels tells its own mean
+    so well that a true score hardly moves it; a network's small error there is the same in all pixels and moves it
+    first: that of ours pushed clean patches towards the camera."""
 
 
 def push(
@@ -59,6 +63,8 @@ def push(
     depth: planar, metres. colour_known: colours come from a photo, so they get no push.
     """
     fixed = score.detach()
+    if config.centred:
+        fixed = fixed - fixed.mean((-2, -1), keepdim=True)
     colour = torch.zeros_like(fixed[:, :3]) if colour_known else _weighted(fixed[:, :3], depth, config.colour)
     return torch.cat([colour, _weighted(fixed[:, 3:], depth, config.disparity)], dim=1)
 
