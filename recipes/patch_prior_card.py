@@ -26,12 +26,13 @@ from torch import Tensor
 
 import diorama
 from diorama.cameras.patches import PatchWindow
+from diorama.data.images import write_png
 from diorama.data.rgbd_patches import CropConfig, RgbdFrames, crop_patches, open_rgbd
 from diorama.errors import InputError
 from diorama.eval.patch_prior import DAMAGES, LEVELS, SCORE_LEVELS, Damage, denoising_gain, repair_rate
 from diorama.files import write_json, write_text
 from diorama.nets.pretrained import find_pretrained, shipped
-from diorama.pipelines.patch_prior import HELD_OUT_WORLDS
+from diorama.pipelines.patch_prior import HELD_OUT_WORLDS, contact_sheet
 from diorama.pipelines.priors import FITTED_GAUSSIAN
 from diorama.priors.prior import PatchEncoding, Prior
 from diorama.priors.rgbd_patch import RgbdPatchPrior
@@ -41,6 +42,9 @@ from recipes.patch_gaussian import fit_gaussian, world_patches
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 """What lies between them in the README is replaced."""
+
+SHEET = "sheet.png"
+"""Patches to look at, beside the card."""
 
 FIRST_WORLD = HELD_OUT_WORLDS + (1 << 20)
 """Held out as those are that training looks at, but others."""
@@ -119,6 +123,10 @@ def main(options: Options) -> int:
     readme = folder / "README.md"
     write_text(readme, with_section(readme.read_text(encoding="utf-8") if readme.is_file() else "", text))
     write_json(folder / "card.json", found)
+    if isinstance(trained, RgbdPatchPrior):
+        plain = Worlds(WorldsConfig(seed=options.seed))  # no photo's texture is shown
+        patches = torch.cat([batch for _, batch in world_patches(plain, trained.encoding.window, 8, FIRST_WORLD)])
+        write_png(folder / SHEET, contact_sheet(trained, trained.network, patches[:8]))
     return 0
 
 
@@ -225,6 +233,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     for one in found["sets"]:
         if "colour" in one["parts"]:
             lines += ["", f"**{one['name']}**", "", *repair_table(found, one)]
+    lines += ["", f"![Colour over disparity: clean, noisy (t = 99), denoised in one step, and samples]({SHEET})"]
     return "\n".join(lines)
 
 

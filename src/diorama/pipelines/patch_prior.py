@@ -233,7 +233,7 @@ def write_gains(file: Path, step: int, gains: Sequence[DenoisingGain]) -> None:
 
 
 def contact_sheet(
-    prior: PriorOn, network: nn.Module, clean: Float[Tensor, "n 4 size size"], level: int = 99, sampled: int = 25
+    prior: Prior, network: nn.Module, clean: Float[Tensor, "n 4 size size"], level: int = 99, sampled: int = 25
 ) -> Float[Tensor, "3 h w"]:
     """Colour over disparity of patches: clean, noisy, denoised in one step; and as many samples out of noise.
 
@@ -243,7 +243,8 @@ def contact_sheet(
     noisy = signal * clean + sigma * torch.randn(clean.shape, generator=stream(0, "sheet"))
     estimate = (noisy + sigma**2 * prior.score(noisy, level)) / signal
     schedule = discrete_cosine(STEPS)
-    start = pure_noise(clean.shape, schedule, noise_from_seeds(range(len(clean))), prior.device)
+    device = next(network.parameters()).device
+    start = pure_noise(clean.shape, schedule, noise_from_seeds(range(len(clean))), device)
     made = ddim(clamped(as_denoiser(network, schedule)), start, schedule, even_times(sampled)).cpu()
     rows = []
     for patches in (clean, noisy / signal, estimate, made):
