@@ -312,3 +312,13 @@ def test_the_renderer_gets_the_rays_of_several_scenes_in_a_row(rng):
         alone = KeptPlanes(field, planes, keep[scene][None]).geometry(positions[rays])
         torch.testing.assert_close(density[rays], alone[0])
         torch.testing.assert_close(colour[rays], alone[1])
+
+
+@pytest.mark.parametrize("pool", ["max", "mean", "softmax"])
+def test_a_fresh_field_sees_what_planes_hold(pool, rng):
+    config = replace(IBPlanesConfig(), pool=pool)
+    torch.manual_seed(0)
+    field, points = IBPlaneField(config), around(500, rng, reach=0.5)
+    one, other = (field(planes_of(ring_cameras(4), config, seed=seed), points) for seed in (0, 1))
+    assert float((one[1] - other[1]).detach().std()) > 0.02
+    assert float((one[0] - other[0]).detach().std()) > 0.02

@@ -111,8 +111,8 @@ class IBPlaneField(nn.Module):
         super().__init__()
         self.config = config
         hidden = [config.hidden] * config.layers
-        self.read = linear_layers([config.maps + 1 + config.code, *hidden])
-        self.decode = linear_layers([config.hidden, *hidden, 4])
+        self.read = linear_layers([config.maps + 1 + config.code, *hidden], last=True)
+        self.decode = linear_layers([config.hidden, *hidden, 4], last=False)
         self.nothing = nn.Parameter(torch.zeros(config.hidden))
 
     def forward(

@@ -16,9 +16,21 @@ from diorama.kernels.view_gather import pool_views
 Pool = Literal["max", "mean", "softmax"]
 
 
-def linear_layers(widths: list[int]) -> nn.ModuleList:
-    """Linear layers from each width to the next."""
-    return nn.ModuleList([nn.Linear(given, made) for given, made in itertools.pairwise(widths)])
+SILU_GAIN = 1.677
+"""SiLU divides the root mean square of unit Gaussian numbers by this."""
+
+
+def linear_layers(widths: list[int], *, last: bool) -> nn.ModuleList:
+    """Linear layers from each width to the next, with SiLU after each but, unless `last`, the last.
+
+    Those with SiLU after them start so that numbers keep their size on the way (He's rule, arXiv 1502.01852). Torch's
+    own start divides them by three at each layer: what planes hold would not be seen for hundreds of steps.
+    """
+    layers = [nn.Linear(given, made) for given, made in itertools.pairwise(widths)]
+    for layer in layers if last else layers[:-1]:
+        nn.init.normal_(layer.weight, std=SILU_GAIN / layer.in_features**0.5)
+        nn.init.zeros_(layer.bias)
+    return nn.ModuleList(layers)
 
 
 def pooled_answers(
