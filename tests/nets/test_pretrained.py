@@ -292,12 +292,13 @@ def test_shipped_weights_lie_inside_the_package():
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_shipped_weights_are_small_half_precision_and_have_a_card(name):
+def test_shipped_weights_are_small_or_half_precision_and_have_a_card(name):
     for file in (SHIPPED / name).glob("*.safetensors"):
         tensors = read_tensors(file)
         assert sum(tensor.numel() for tensor in tensors.values()) <= MOST_SHIPPED_PARAMETERS
         assert file.stat().st_size <= 16_000_000
-        assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} <= {torch.float16}
+        exact = {torch.float32} if file.stat().st_size < 1_000_000 else set()  # variances want their exponents
+        assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} <= {torch.float16} | exact
     assert len((SHIPPED / name / "README.md").read_text(encoding="utf-8")) > 200
 
 

@@ -5,8 +5,8 @@ folder as it is; its mixin is not used, because it downloads, prints, ignores se
 and falls back to pickles. Here nothing in a folder is ever executed, nothing is fetched, and nothing is left over: the
 kind of model is a word that the caller knows, safetensors holds numbers only, and every name and shape must fit.
 
-Weights that come with the package lie in `diorama/weights/<name>/` and are asked for by name. They are float16 with at
-most 7.5 million parameters a file (16 MB).
+Weights that come with the package lie in `diorama/weights/<name>/` and are asked for by name. They have at most 7.5
+million parameters a file, in float16 (16 MB); what is smaller than 1 MB may be float32.
 """
 
 import errno
