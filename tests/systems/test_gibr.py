@@ -322,8 +322,8 @@ def test_spec_11_noisy_views_have_the_mean_and_the_variance_of_their_time_and_cl
     count = noise.numel()
     assert abs(float(noise.mean())) < 4 / math.sqrt(count)
     assert abs(float(noise.var()) - 1) < 4 * math.sqrt(2 / count)
-    pair = noise[0::2].flatten() * noise[1::2].flatten() if len(noise) % 2 == 0 else noise[0].flatten()
-    assert abs(float(pair.mean())) < 4 / math.sqrt(pair.numel())
+    half = len(noise) // 2
+    assert abs(float((noise[:half] * noise[half : 2 * half]).mean())) < 4 / math.sqrt(count / 2)
 
 
 def test_spec_11_noise_and_clean_estimate_are_each_others_inverse():
@@ -533,7 +533,7 @@ for side in (64, 1024):
     kilobytes.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 print(kilobytes[1] - kilobytes[0])
 """
-MORE_MEMORY = 400 << 10
+MORE_MEMORY = 250 << 10
 """Kilobytes that a picture of 1024 x 1024 may take beyond one of 64 x 64; all its samples at once would take 3 GB."""
 
 
@@ -622,8 +622,8 @@ def learning(folder, views, steps, stop=None):
 
 
 def test_spec_15_the_loss_falls_on_eight_scenes(tmp_path):
-    _, losses = learning(tmp_path, balls(8, 4, 8), 60)
-    assert sum(losses[-15:]) < 0.75 * sum(losses[:15])
+    _, losses = learning(tmp_path, balls(8, 4, 8), 40)
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
 
 
 def test_spec_15_a_run_that_is_resumed_equals_one_that_was_never_left(tmp_path):
