@@ -108,7 +108,8 @@ def main(options: Options) -> int:
     folder = find_pretrained(options.prior)
     trained = Prior.from_pretrained(folder)
     worlds = Worlds(WorldsConfig(seed=options.seed, textures=options.textures))
-    priors = {"trained": trained, "Gaussian": gaussian_beside(trained.encoding, worlds, options)}
+    gaussian, fitted = gaussian_beside(trained.encoding, worlds, options)
+    priors = {"trained": trained, "Gaussian": gaussian}
     if isinstance(trained, RgbdPatchPrior):
         priors["untrained"] = untrained_like(trained, options.seed)
     sets = patch_sets(trained.encoding.window, worlds, options)
@@ -116,7 +117,7 @@ def main(options: Options) -> int:
     found["made"] = {
         "command": "python -m recipes.patch_prior_card", "version": diorama.__version__, "torch": torch.__version__,
         "seed": options.seed, "checksums": {name: prior.checksum for name, prior in priors.items()},
-        "gaussian_patches": None if options.gaussian or FITTED_GAUSSIAN in shipped() else options.gaussian_patches,
+        "gaussian_patches": fitted,
     }  # fmt: skip
     text = markdown(found)
     print("\n" + text)
@@ -133,14 +134,19 @@ def main(options: Options) -> int:
 # What is measured, and against what ----------------------------------------------------------------------------------
 
 
-def gaussian_beside(encoding: PatchEncoding, worlds: Worlds, options: Options) -> Prior:
-    """The Gaussian of the options, the shipped one, or one fitted to training worlds; patches as the prior's."""
-    if options.gaussian is None and FITTED_GAUSSIAN not in shipped():
-        return fit_gaussian(worlds, encoding, options.gaussian_patches, say=print).frozen()
-    found = Prior.from_pretrained(options.gaussian or FITTED_GAUSSIAN)
-    if found.encoding.window != encoding.window:
-        raise InputError(f"the Gaussian knows patches of {found.encoding.window}, the prior of {encoding.window}.")
-    return found
+def gaussian_beside(encoding: PatchEncoding, worlds: Worlds, options: Options) -> tuple[Prior, int | None]:
+    """The Gaussian of the options, the shipped one if it knows such patches, or one that is fitted to training worlds;
+    and to how many patches, if it was fitted here."""
+    if options.gaussian is not None:
+        found = Prior.from_pretrained(options.gaussian)
+        if found.encoding.window != encoding.window:
+            raise InputError(f"the Gaussian knows patches of {found.encoding.window}, the prior of {encoding.window}.")
+        return found, None
+    if FITTED_GAUSSIAN in shipped():
+        found = Prior.from_pretrained(FITTED_GAUSSIAN)
+        if found.encoding.window == encoding.window:
+            return found, None
+    return fit_gaussian(worlds, encoding, options.gaussian_patches, say=print).frozen(), options.gaussian_patches
 
 
 def untrained_like(prior: RgbdPatchPrior, seed: int) -> Prior:
