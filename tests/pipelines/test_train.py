@@ -57,7 +57,9 @@ def test_a_run_ends_with_a_prior_its_card_and_pictures_to_look_at(pictures, tmp_
     prior = Prior.from_pretrained(out / "prior")
     assert prior.score(torch.zeros(1, 4, 48, 48), 19).isfinite().all()
     weights = weights_of_run(out)
-    assert torch.equal(prior.network.state_dict()["unet.stem.weight"], weights.average["unet.stem.weight"].half().float())
+    assert torch.equal(
+        prior.network.state_dict()["unet.stem.weight"], weights.average["unet.stem.weight"].half().float()
+    )
     assert load_weights(out / "prior", inside="network.").step == 6
     assert sorted(path.name for path in (out / "samples").iterdir()) == ["0000004.png", "0000006.png"]
     gains = json.loads((out / "held_out.json").read_text())
