@@ -1,74 +1,58 @@
-"""Scenes and small models for the tests of GIBR: the ball of `oracles`, and worlds of many balls, known exactly."""
+"""Scenes and small models for the tests of GIBR: balls on a plane, known exactly, and drawn worlds of objects."""
 
-import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
-from diorama.cameras.pinhole import Cameras
-from diorama.data.multiview import MultiViews, multi_views_of
+from diorama.data.multiview import MultiViews, SceneBatches, multi_views_of
 from diorama.data.square import square_crop
 from diorama.data.targets import Targets, targets_at
 from diorama.data.views import Views
 from diorama.diffusion.parameterize import add_noise
 from diorama.fields.ib_planes import IBPlanesConfig
 from diorama.nets.multiview_config import gibr_tiny
-from diorama.streams import stream
 from diorama.systems.gibr import GIBR, GIBRConfig, NoisyViews, to_signed
-from tests.oracles import exact_views, look_from, pinhole_rays, ring_cameras
+from diorama.worlds.dataset import ViewGroup, Worlds, WorldsConfig
+from tests.oracles import exact_views, ring_cameras
 
 
-BALLS = 5
-"""In every world that is drawn."""
+@dataclass(frozen=True)
+class DrawnScenes:
+    """Scenes in memory, as `SceneBatches` wants them."""
+
+    scenes: tuple[Views, ...]
+
+    @property
+    def names(self):
+        return tuple(str(number) for number in range(len(self.scenes)))
+
+    def __len__(self):
+        return len(self.scenes)
+
+    def frame_count(self, index):
+        return len(self.scenes[index])
+
+    def cameras(self, index):
+        return self.scenes[index].cameras
+
+    def read(self, index, frames=None, max_side=None, depth=True):
+        views = self.scenes[index]
+        chosen = list(range(len(views)) if frames is None else frames)
+        names = tuple(views.names[frame] for frame in chosen)
+        cameras = views.cameras[torch.tensor(chosen)]
+        return replace(views, images=views.images[chosen], names=names, cameras=cameras, depth=views.depth[chosen])
 
 
-def ball_world(views, size, rng):
-    """Photographs of shaded balls of any size and colour, on a floor with smooth waves of two colours, under a sky.
-
-    The cameras stand on an arc of 140 degrees of a circle around them, at one height; their order means nothing.
-    """
-
-    def random(*shape):
-        return torch.rand(*shape, generator=rng)
-
-    radius = 0.25 + 0.3 * random(BALLS)
-    centres = torch.cat([2.4 * random(BALLS, 2) - 1.2, radius[:, None]], dim=-1)
-    colours, floor, sky = 0.1 + 0.8 * random(BALLS, 3), 0.1 + 0.8 * random(2, 3), 0.5 + 0.5 * random(3)
-    place = (torch.arange(views) + random(views))[torch.randperm(views, generator=rng)] / views
-    angle, lift = math.radians(140.0) * place + 2 * math.pi * random(1), math.radians(28.0)
-    eye = 2.8 * torch.stack(
-        [angle.cos() * math.cos(lift), angle.sin() * math.cos(lift), 0 * angle + math.sin(lift)], -1
-    )
-    cameras = Cameras.pinhole(
-        look_from(eye, torch.tensor([0.0, 0.0, 0.2]).expand(views, 3)),
-        torch.full((views, 2), 1.1 * size), torch.full((views, 2), size / 2), torch.full((views, 2), size),
-    )  # fmt: skip
-    origins, directions, cosine = pinhole_rays(cameras)
-    away = origins[..., None, :] - centres
-    along = (away * directions[..., None, :]).sum(-1)
-    root = along.square() - away.square().sum(-1) + radius.square()
-    ball, which = torch.where(root > 0, -along - root.clamp_min(0).sqrt(), math.inf).min(-1)
-    down = directions[..., 2].clamp_max(-1e-6)
-    ground = torch.where(directions[..., 2] < -1e-6, -origins[..., 2] / down, math.inf)
-    distance = torch.minimum(ball, ground)
-    hit, points = distance < 30.0, origins + directions * distance.clamp_max(1e3)[..., None]
-    turn, wave = 2 * math.pi * random(1), 3.0 + 2.0 * random(2)
-    x = wave[0] * (points[..., 0] * turn.cos() + points[..., 1] * turn.sin())
-    y = wave[1] * (points[..., 1] * turn.cos() - points[..., 0] * turn.sin())
-    share = (0.5 + 0.5 * x.sin() * y.sin())[..., None]
-    normal = (points - centres[which]) / radius[which][..., None]
-    shade = 0.55 + 0.45 * (normal @ torch.tensor([0.48, 0.36, 0.8]))[..., None]
-    seen = torch.where((ball < ground)[..., None], colours[which] * shade, share * floor[0] + (1 - share) * floor[1])
-    seen = torch.where(hit[..., None], seen, sky).clamp(0, 1).movedim(-1, 1).contiguous()
-    names = tuple(f"{view}.png" for view in range(views))
-    return Views(seen, names, cameras, depth=torch.where(hit, distance * cosine, 0.0))
+def object_worlds(count, *, size=32, views=10, seed=0):
+    """Photographs of worlds of one to four objects on a ground under a sky."""
+    worlds = Worlds(WorldsConfig(kinds=("object",), seed=seed))
+    group = ViewGroup(worlds, views, size, size, float(size), (0.8, 1.6))
+    return DrawnScenes(tuple(group(number)[0] for number in range(count)))
 
 
-def ball_worlds(scenes, views, size, seed=0, step=0):
-    """A batch of worlds that are never the same; a random view is the reference."""
-    rng = stream(seed, "ball worlds", step)
-    references = torch.randint(views, (scenes,), generator=rng).tolist()
-    return multi_views_of([ball_world(views, size, rng) for _ in range(scenes)], references)[0]
+def batches(scenes, *, batch=8, views=5, size=32, seed=0, scale=(0.8, 1.2), depth=False):
+    """Batches of a set of scenes, by step."""
+    return SceneBatches(scenes, batch, views, size, seed, scale=scale, depth=depth)
 
 
 def balls(scenes=2, views=4, size=16):
