@@ -557,7 +557,7 @@ LARGEST_GAP = 5.0
 LARGEST_NEAR_MASS = 0.2
 LEAST_DEPTH_RANK_CORR = 0.25
 """Frozen after three seeds: 0.61, 0.34 and 0.30 with dropout, 0.21 to 0.26 without. The spec wants 0.5 of worlds of
-spheres on a floor (one seed there: 0.80); these have all sorts of objects on all sorts of ground, and 16 pixels a side."""
+spheres on a floor (one seed there: 0.80); these hold all sorts of objects on all sorts of ground, 16 px a side."""
 LEAST_GAIN = 0.7
 """dB of held-out views above the mean colour of the given ones."""
 
