@@ -586,6 +586,7 @@ def trained(learned, own_plane, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_spec_14_without_its_own_plane_a_model_learns_space_and_with_it_billboards(objects, seed):
     learned, judged = objects
