@@ -81,7 +81,7 @@ def recipe_of(variant: str, pixels: int) -> GIBRRecipe:
             config = replace(config, planes=TriPlanesConfig(channels=planes.maps // 3, hidden=planes.hidden))
         case _:
             raise InputError(f"unknown: {variant}. Variants are {[*IN_QUESTION, *REST]}.")
-    return replace(whole, config=config, training=training, pixels=pixels)
+    return replace(whole, config=config, training=training)
 
 
 def in_minutes(recipe: GIBRRecipe) -> GIBRRecipe:
@@ -102,7 +102,7 @@ def row_of(job: Job, bench: Bench) -> Row | None:
     learns = {
         "variant": job.variant, "seed": job.seed, "config": to_json(recipe.config),
         "training": to_json(recipe.training), "loop": to_json(recipe.loop), "batch": recipe.batch,
-        "views": recipe.views, "code": code_digest(LEARNING), "worlds": data_identity(options),
+        "views": recipe.config.views, "code": code_digest(LEARNING), "worlds": data_identity(options),
         "machine": None if options.steps is not None else machine_of_one_thread(), **length,
     }  # fmt: skip
     measured = worlds_identity(KINDS, options.worlds, held_out=True)
@@ -161,9 +161,10 @@ def trained(recipe: GIBRRecipe, seed: int, run: Path, options: Options) -> tuple
         torch.default_generator.manual_seed(seed)
         model = GIBR(recipe.config)
     worlds = learned_worlds(options)
-    counts = range(2, recipe.views + 1) if recipe.training.regression else (recipe.views,)
+    counts = range(2, recipe.config.views + 1) if recipe.training.regression else (recipe.config.views,)
     sources = [
-        SceneBatches(worlds, recipe.batch, count + recipe.training.held_out, recipe.pixels, seed) for count in counts
+        SceneBatches(worlds, recipe.batch, count + recipe.training.held_out, recipe.config.pixels, seed)
+        for count in counts
     ]
 
     def batch_at(step: int) -> dict[str, torch.Tensor]:
@@ -202,6 +203,6 @@ def diagnosed(worlds: StoredMultiViews, options: Options, recipe: GIBRRecipe) ->
     for index in range(options.worlds):
         views = world_views(worlds, index, options.pixels)
         last = views.images.shape[1] - HELD_OUT
-        kept = torch.tensor([*range(recipe.views), last])
-        parts.append({name: part[:, kept] for name, part in views.to_batch().items()})
+        kept = torch.tensor([*range(recipe.config.views), last])
+        parts.append(views.each(lambda part, kept=kept: part[:, kept]).to_batch())
     return MultiViews.from_batch({name: torch.cat([part[name] for part in parts]) for name in TENSORS})

@@ -94,18 +94,13 @@ class Answer:
 def answer(model: GIBR, asked: Question, seed: int, sampling: GIBRSampling) -> Answer:
     """Sample the scene on the model's device, and render and measure what nobody gave."""
     device = next(model.parameters()).device
-    encoded, held = (moved(views, device) for views in (asked.encoded, asked.held))
+    encoded, held = (views.to(device) for views in (asked.encoded, asked.held))
     started = time.perf_counter()
     planes = sample(model, encoded, asked.given.to(device), noise_from_seeds([seed]), sampling).planes
     seconds = time.perf_counter() - started
     seen = render_views(model, planes, held, "keep")
     made = Pictures(*(part.cpu() for part in (seen.colour, seen.depth, seen.opacity, seen.near_mass)))
     return Answer(made, scene_values(made, asked.held, asked.sight), seconds)
-
-
-def moved(views: MultiViews, device: torch.device) -> MultiViews:
-    """The views on a device."""
-    return MultiViews.from_batch({name: part.to(device) for name, part in views.to_batch().items()})
 
 
 @dataclass(frozen=True)

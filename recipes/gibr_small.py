@@ -52,7 +52,7 @@ class Options:
     textures: Path | None = None
     """Photos that a part of the materials show crops of."""
     worlds: int = 4096
-    """Drawn before the first stage: 20 MB a hundred, about a minute a hundred on one core."""
+    """Drawn before the first stage: 20 MB a hundred."""
     minutes: float | None = None
     """Stop after so long."""
     continue_from: Path | None = None

@@ -56,3 +56,23 @@ def test_bfloat16_departs_by_its_rounding_alone():
     exact = pooled_mlp(features, keep, weights, biases, more)[0]
     rounded = pooled_mlp(features, keep, weights, biases, more, compute=torch.bfloat16)[0]
     assert float((rounded - exact).norm() / exact.norm()) < 0.02
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_both_twins_find_the_same_largest_answers_of_any_sign_and_give_equal_ones_to_the_first_view(dtype):
+    generator = torch.Generator().manual_seed(1)
+    h = torch.randint(-3, 4, (4, 200, 48), generator=generator).to(dtype) / 3  # many are equal
+    keep = torch.rand(4, 200, generator=generator) < 0.6
+    keep[:, :5] = False
+    gradient = torch.randn(200, 48, generator=generator).to(dtype)
+    assert torch.equal(module._largest(h, keep, fast=True), module._largest(h, keep, fast=False))
+    ours, theirs = (module._to_largest(h, keep, gradient, fast=fast) for fast in (True, False))
+    assert torch.equal(ours, theirs)
+    assert torch.equal(ours.sum(0), gradient * keep.any(0)[:, None])
+    assert not ours[~keep].any()
+
+
+def test_what_is_not_a_number_stays_so():
+    h = torch.zeros(2, 3, 4)
+    h[1, 1, 2] = torch.nan
+    assert module._largest(h, torch.ones(2, 3, dtype=torch.bool), fast=True).isnan().sum() == 1

@@ -39,6 +39,14 @@ def test_pixels_that_a_photograph_shows_are_never_drawn():
     assert not silent.speaks_at(0, 100)
 
 
+def test_a_batch_goes_to_another_device_whole():
+    batch = (
+        SampledPool(views(), SampledConfig(pixels=3)).draw(torch.Generator().manual_seed(0)).to(torch.device("meta"))
+    )
+    parts = (batch.rays.origins, batch.rays.directions, batch.rays.cosine, batch.colour, batch.trust, batch.depth)
+    assert {part.device.type for part in parts} == {"meta"}
+
+
 def test_a_pixel_counts_half_where_samples_differ_by_the_doubt():
     assert torch.allclose(views(deviation=0.05).trust(0.05), torch.tensor(0.5))
     assert torch.allclose(views().trust(0.05), torch.tensor(1.0))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from diorama.data.multiview import MultiViews, SceneBatches, multi_views_of
+from diorama.data.multiview import SceneBatches, multi_views_of
 from diorama.data.square import square_crop
 from diorama.data.targets import Targets, targets_at
 from diorama.data.views import Views
@@ -63,7 +63,7 @@ def balls(scenes=2, views=4, size=16):
 
 def same(views, index):
     """One scene of a batch, as a batch of one."""
-    return MultiViews.from_batch({name: part[index : index + 1] for name, part in views.to_batch().items()})
+    return views.each(lambda part: part[index : index + 1])
 
 
 TINY = GIBRConfig(

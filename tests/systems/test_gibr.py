@@ -465,7 +465,7 @@ def carved(views):
 def test_spec_13_cameras_of_one_scene_agree_on_the_surfaces_that_they_see():
     views = balls(1, 9, 32)
     model, planes = carved(views.first(8))
-    chosen = MultiViews.from_batch({name: part[:, [0, 1, 8]] for name, part in views.to_batch().items()})
+    chosen = views.each(lambda part: part[:, [0, 1, 8]])
     seen = render_views(model, planes, chosen, "keep")
     rendering = Rendering(seen.colour[0], seen.depth[0], seen.opacity[0])
     agreed = reprojection_consistency(rendering, chosen.cameras()[0], ConsistencyConfig(tolerance=0.05))
@@ -643,7 +643,7 @@ def test_spec_15_cpu_and_cuda_agree():
     views, made = balls(2, 4), []
     for device in ("cpu", "cuda"):
         model = model_of().to(device)
-        here = MultiViews.from_batch({name: part.to(device) for name, part in views.to_batch().items()})
+        here = views.to(device)
         given = given_first(views, 1, 2).to(device)
         made.append(sample(model, here, given, noise_from_seeds([0, 1]), QUICK).images.cpu())
     assert gap(*made) < 1e-3

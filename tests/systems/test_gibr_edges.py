@@ -227,7 +227,7 @@ def test_the_loss_has_a_term_for_noisy_clean_and_held_out_views_and_each_has_its
 class Grey(torch.nn.Module):
     """A network that answers every ray with one colour."""
 
-    def forward(self, noisy, rays, keep, generator):
+    def forward(self, noisy, rays, keep, generator, sampling):
         return SimpleNamespace(colour=torch.full((rays.cosine.numel(), 3), 0.25))
 
 

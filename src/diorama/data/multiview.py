@@ -55,10 +55,6 @@ class MultiViews:
         size = torch.full(self.focal.shape, self.size, dtype=torch.int64, device=self.focal.device)
         return Cameras.pinhole(self.camera_to_world, self.focal, self.centre, size)
 
-    def last(self, count: int) -> "MultiViews":
-        """The last `count` views of every scene."""
-        return MultiViews(*(getattr(self, name)[:, self.images.shape[1] - count :] for name in TENSORS))
-
     def pose_numbers(self) -> Float[Tensor, "scene view 16"]:
         """See `cameras.conditioning`."""
         return pose_numbers(self.cameras())
@@ -75,9 +71,21 @@ class MultiViews:
         """fx / W, fy / H, cx / W, cy / H."""
         return relative_intrinsics(self.cameras())
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> "MultiViews":
+        """All tensors changed in the same way, which keeps their first two axes: a choice, or another device."""
+        return MultiViews(*(change(getattr(self, name)) for name in TENSORS))
+
+    def to(self, device: torch.device | str) -> "MultiViews":
+        """On another device."""
+        return self.each(lambda part: part.to(device))
+
     def first(self, count: int) -> "MultiViews":
-        """The first views of every scene."""
-        return MultiViews(*(getattr(self, name)[:, :count] for name in TENSORS))
+        """The first `count` views of every scene."""
+        return self.each(lambda part: part[:, :count])
+
+    def last(self, count: int) -> "MultiViews":
+        """The last `count` views of every scene."""
+        return self.each(lambda part: part[:, part.shape[1] - count :])
 
     def resized(self, size: int) -> "MultiViews":
         """The same views at another resolution.

@@ -23,6 +23,11 @@ def build_planes(config: PlanesConfig) -> IBPlaneField | TriPlaneField:
             assert_never(config)
 
 
+def sample_bytes(config: PlanesConfig, views: int) -> int:
+    """About how much memory one sample of a ray takes: what every view says of it, and what the MLPs make of that."""
+    return 4 * views * (2 * (config.maps + 1 + config.code) + 3 * config.hidden)
+
+
 def planes_of_maps(
     maps: Float[Tensor, "scene view m h w"], config: PlanesConfig
 ) -> tuple[Float[Tensor, "scene view c h w"], Float[Tensor, "scene view e p q"] | None]:

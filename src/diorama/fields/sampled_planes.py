@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diorama.errors import InputError
-from diorama.fields.build import PlanesConfig, build_planes
+from diorama.fields.build import PlanesConfig, build_planes, sample_bytes
 from diorama.fields.ib_planes import IBPlaneField, IBPlanesConfig, Planes
 from diorama.fields.tri_planes import TriPlaneField
 
@@ -124,9 +124,8 @@ class SampledPlanes(nn.Module):
 
     @property
     def bytes_per_sample(self) -> int:
-        """About how much memory one sample takes: what every view says of it, and what the MLPs make of that."""
-        planes = self.config.planes
-        return 4 * self.config.views * (2 * (planes.maps + 1 + planes.code) + 3 * planes.hidden)
+        """About how much memory one sample of a ray takes."""
+        return sample_bytes(self.config.planes, self.config.views)
 
     def geometry(
         self, positions: Float[Tensor, "*batch xyz=3"]

@@ -4,7 +4,8 @@ Layer after layer over all points and views, a CPU writes every activation to me
 the points goes through everything at once and stays in the cache; for the gradient it goes through again, so that
 nothing but the inputs is kept. Optionally in bfloat16, which is what an AMX or AVX-512 processor multiplies fastest.
 
-Twins in torch alone: the products are the processor's own already. On CUDA pieces are large.
+The products are the processor's own already; the largest answers have a twin in Numba for the CPU. On CUDA pieces are
+large.
 """
 
 import functools
@@ -15,6 +16,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from diorama.kernels.twins import choose_twin
 
 ROWS = {"cpu": 8192}
 """Rows (points times views) per piece on a kind of device; elsewhere `MANY`."""
@@ -69,21 +72,40 @@ def _pieces(features: Tensor) -> list[tuple[int, slice]]:
     return [(scene, slice(a, min(a + length, count))) for scene in range(scenes) for a in range(0, count, length)]
 
 
-def _given(features: Tensor, more: More, scene: int, piece: slice, compute: torch.dtype) -> Tensor:
-    # the rows of a piece, view after view, as the first layer gets them
-    further = more(scene, piece)
-    return torch.cat([features[scene, :, piece].to(compute), further.to(compute)], dim=-1).flatten(0, 1)
+def _given(features: Tensor, more: More, scene: int, piece: slice, compute: torch.dtype) -> tuple[Tensor, Tensor]:
+    # the rows of a piece, view after view, as the first layer gets them: features, and what there is besides
+    rows = features[scene, :, piece].to(compute).flatten(0, 1)
+    return rows, more(scene, piece).to(compute).flatten(0, 1)
 
 
-def _largest(h: Tensor, keep: Tensor) -> Tensor:
-    # over views, of (view, point, d); the least number there is where no view is kept
+def _first(given: tuple[Tensor, Tensor], shift: Tensor, weight: Tensor) -> Tensor:
+    # the first layer, without joining its inputs: copying rows of odd lengths costs more than a second product
+    rows, further = given
+    split = rows.shape[1]
+    return torch.addmm(shift, rows, weight[:, :split].t()).addmm_(further, weight[:, split:].t())
+
+
+def _is_fast(features: Tensor, compute: torch.dtype) -> bool:
+    return choose_twin(features) == "numba" and compute in (torch.float32, torch.bfloat16)
+
+
+def _largest(h: Tensor, keep: Tensor, *, fast: bool) -> Tensor:
+    # over views, of (view, point, d); 0 where no view is kept
+    if fast:
+        from diorama.kernels import pooled_mlp_numba
+
+        return pooled_mlp_numba.largest(h, keep)
     h = h.masked_fill(~keep[..., None], torch.finfo(h.dtype).min)
-    return functools.reduce(torch.maximum, h.unbind(0))  # a chain of comparisons: many times faster than h.max(0)
+    return functools.reduce(torch.maximum, h.unbind(0)).masked_fill(~keep.any(0)[:, None], 0.0)
 
 
-def _to_largest(h: Tensor, keep: Tensor, gradient: Tensor) -> Tensor:
+def _to_largest(h: Tensor, keep: Tensor, gradient: Tensor, *, fast: bool) -> Tensor:
     # the gradient of `_largest`: to the first of the kept views whose answer it was
-    largest, slope = _largest(h, keep), torch.empty_like(h)
+    if fast:
+        from diorama.kernels import pooled_mlp_numba
+
+        return pooled_mlp_numba.to_largest(h, keep, gradient)
+    largest, slope = _largest(h, keep, fast=False), torch.empty_like(h)
     open_still = torch.ones_like(gradient, dtype=torch.bool)
     for view in range(len(h)):
         chosen = (h[view] == largest) & keep[view, :, None] & open_still
@@ -100,17 +122,17 @@ def _forward(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
 ) -> Tensor:
-    turned = [weight.detach().to(compute).t() for weight in weights]
+    products = [weight.detach().to(compute) for weight in weights]
     shifts = [bias.detach().to(compute) for bias in biases]
-    single = torch.promote_types(features.dtype, torch.float32)
-    pooled = features.new_empty(len(features), features.shape[2], weights[-1].shape[0], dtype=single)
+    pooled = features.new_empty(len(features), features.shape[2], weights[-1].shape[0], dtype=compute)
+    fast = _is_fast(features, compute)
     with torch.autocast(features.device.type, enabled=False):
         for scene, piece in _pieces(features):
-            h = _given(features, more, scene, piece, compute)
-            for turn, shift in zip(turned, shifts, strict=True):
-                h = F.silu(torch.addmm(shift, h, turn), inplace=True)
-            pooled[scene, piece] = _largest(h.unflatten(0, (features.shape[1], -1)), keep[scene, :, piece])
-    return pooled.masked_fill_(~keep.any(1)[..., None], 0.0)
+            h = F.silu(_first(_given(features, more, scene, piece, compute), shifts[0], products[0]), inplace=True)
+            for product, shift in zip(products[1:], shifts[1:], strict=True):
+                h = F.silu(torch.addmm(shift, h, product.t()), inplace=True)
+            pooled[scene, piece] = _largest(h.unflatten(0, (features.shape[1], -1)), keep[scene, :, piece], fast=fast)
+    return pooled
 
 
 class _PooledMlp(torch.autograd.Function):
@@ -130,26 +152,28 @@ class _PooledMlp(torch.autograd.Function):
         layers, compute, views = len(parameters) // 2, ctx.compute, features.shape[1]
         products = [weight.to(compute) for weight in parameters[:layers]]
         shifts = [bias.to(compute) for bias in parameters[layers:]]
-        to_parameters = [torch.zeros_like(parameter, dtype=gradient.dtype) for parameter in parameters]
+        to_parameters = [torch.zeros_like(parameter) for parameter in parameters]
         to_features = torch.empty_like(features) if ctx.needs_input_grad[0] else None
+        split, fast = features.shape[-1], _is_fast(features, compute)
         with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
             for scene, piece in _pieces(features):
-                given = [_given(features, ctx.more, scene, piece, compute)]
-                before = []
-                for product, shift in zip(products, shifts, strict=True):
-                    before.append(torch.addmm(shift, given[-1], product.t()))
-                    given.append(F.silu(before[-1]))
-                kept = keep[scene, :, piece]
-                h = given[-1].unflatten(0, (views, -1))
-                slope = _to_largest(h, kept, gradient[scene, piece].to(compute)).flatten(0, 1)
+                given = _given(features, ctx.more, scene, piece, compute)
+                before, after = [_first(given, shifts[0], products[0])], []
+                for product, shift in zip(products[1:], shifts[1:], strict=True):
+                    after.append(F.silu(before[-1]))
+                    before.append(torch.addmm(shift, after[-1], product.t()))
+                h = F.silu(before[-1]).unflatten(0, (views, -1))
+                slope = _to_largest(h, keep[scene, :, piece], gradient[scene, piece], fast=fast)
+                slope = slope.flatten(0, 1)
+                ones = slope.new_ones(1, len(slope))
                 for layer in range(layers - 1, -1, -1):
                     slope = torch.ops.aten.silu_backward(slope, before[layer])
-                    to_parameters[layer] += slope.t() @ given[layer]
-                    to_parameters[layers + layer] += slope.sum(0, dtype=gradient.dtype)
-                    if layer or to_features is not None:
+                    to_parameters[layers + layer] += (ones @ slope)[0]
+                    if layer:
+                        to_parameters[layer] += slope.t() @ after[layer - 1]
                         slope = slope @ products[layer]
+                to_parameters[0][:, :split] += slope.t() @ given[0]
+                to_parameters[0][:, split:] += slope.t() @ given[1]
                 if to_features is not None:
-                    part = slope[:, : features.shape[-1]].unflatten(0, (views, -1))
-                    to_features[scene, :, piece] = part.to(to_features.dtype)
-        cast = [made.to(parameter.dtype) for made, parameter in zip(to_parameters, parameters, strict=True)]
-        return to_features, None, None, None, *cast
+                    to_features[scene, :, piece] = (slope @ products[0][:, :split]).unflatten(0, (views, -1))
+        return to_features, None, None, None, *to_parameters

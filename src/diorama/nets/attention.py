@@ -14,8 +14,9 @@ from diorama.nets.blocks import zero
 COSINE_SCALE = 10.0
 """What cosine-similarity logits are multiplied by (DiffusioNeRF, authors' code)."""
 
-MOST_WRITTEN_OUT = 1024
-"""Tokens up to which `attend` trains faster on CPUs in bfloat16 by plain matrix products: 45 ms against 70 at 576."""
+MOST_WRITTEN_OUT = 576
+"""Tokens up to which `attend` trains faster on CPUs in bfloat16 by plain matrix products (`python -m
+benchmarks.attention`)."""
 
 
 class LinearAttention(nn.Module):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diorama.files import write_text
+from diorama.pipelines.looks import read_figures
 
 WIDTH, HEIGHT, PAD = 460, 200, 36
 """Pixels of a plot, and of the margin for its numbers."""
@@ -50,10 +51,8 @@ def losses(folder: Path) -> dict[str, Series]:
 
 def held_out_series(folder: Path) -> dict[str, list[tuple[float, float]]]:
     """Every number of `held_out.json` by step; numbers inside of others are called `outer.inner`."""
-    file = folder / "held_out.json"
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     series: dict[str, list[tuple[float, float]]] = {}
-    for step, figures in sorted(known.items(), key=lambda item: int(item[0])):
+    for step, figures in sorted(read_figures(folder).items(), key=lambda item: int(item[0])):
         for name, value in flat(figures).items():
             series.setdefault(name, []).append((float(step), value))
     return series

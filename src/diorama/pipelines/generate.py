@@ -85,7 +85,8 @@ def generate(
     limit = None if max_memory is None else parse_bytes(max_memory)
     run = DrawRun(model, Drawing(count, sampling), seed, work, limit, callback, say)
     about = {key: request[key] for key in ("cameras", "prior", "device")}
-    say(f"{count} scenes by gibr ({str(prior) if isinstance(prior, Path | str) else SHIPPED_GIBR}), {cameras} of "
+    origin = "a model in memory" if isinstance(prior, GIBR) else prior or SHIPPED_GIBR
+    say(f"{count} scenes by gibr ({origin}), {cameras} of "
         f"{asked.views.images.shape[1]} views, {sampling.steps} steps of {sampling.sampler} on {device}")  # fmt: skip
     if work is None or output is None:
         return [run.one(asked, index, None, about) for index in range(count)]

@@ -1,6 +1,7 @@
 """The training of GIBR: recipes, where scenes come from, what is looked at, what is written."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,18 +11,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diorama.data.images import write_png
 from diorama.data.multiview import MultiViews, SceneBatches
 from diorama.data.scene_sets import SceneSet, open_scenes
 from diorama.data.targets import draw_targets
 from diorama.diffusion.parameterize import add_noise
 from diorama.diffusion.samplers import noise_from_seeds
 from diorama.errors import InputError
+from diorama.eval.measure import mean_measured
 from diorama.eval.metrics import depth_rank_corr, mean_colour, psnr
 from diorama.fields.ib_planes import IBPlanesConfig, others_of
-from diorama.files import write_json
 from diorama.nets.multiview_config import gibr_base, gibr_large, gibr_small, gibr_tiny
 from diorama.pipelines.curves import write_curves
+from diorama.pipelines.looks import add_figures, add_sheet, picture_row, read_figures
 from diorama.rendering.false_colour import colour_depth
 from diorama.scenes.pictures import render_views
 from diorama.streams import stream
@@ -53,10 +54,6 @@ class GIBRRecipe:
 
     config: GIBRConfig
     training: GIBRTraining
-    pixels: int
-    """Side of the pictures."""
-    views: int
-    """Views that the network is given, clean or noisy; those held out come on top."""
     batch: int
     """Scenes a step, over all ranks."""
     steps: int
@@ -73,18 +70,21 @@ def gibr_recipe(size: Size) -> GIBRRecipe:
     match size:
         case "tiny":
             planes = IBPlanesConfig(channels=16, polar_channels=8, hidden=32)
-            return GIBRRecipe(GIBRConfig(gibr_tiny(), planes), GIBRTraining(), 32, 4, 8, 2_000, loop)
+            return GIBRRecipe(GIBRConfig(gibr_tiny(), planes, pixels=32), GIBRTraining(), 8, 2_000, loop)
         case "small":
-            return GIBRRecipe(GIBRConfig(gibr_small(), IBPlanesConfig()), GIBRTraining(), 48, 4, 8, 40_000, loop)
+            training = GIBRTraining(rays=64, coarse=16)  # scenes teach more than rays: 1.6 times as many of them
+            return GIBRRecipe(GIBRConfig(gibr_small(), IBPlanesConfig()), training, 8, 40_000, loop)
         case "base":
             planes = IBPlanesConfig(channels=32, polar_channels=16, hidden=64)
             training = GIBRTraining(rays=192, held_out=2)
-            return GIBRRecipe(GIBRConfig(gibr_base(), planes), training, 96, 6, 32, 100_000, loop)
+            config = GIBRConfig(gibr_base(), planes, pixels=96, views=6)
+            return GIBRRecipe(config, training, 32, 100_000, loop)
         case "large":
             planes = IBPlanesConfig(channels=32, polar_channels=16, hidden=64)
             slow = replace(loop, optim=replace(loop.optim, rate=1e-4), ema=EmaConfig(decay=0.9999))
             training = GIBRTraining(rays=512, held_out=2)
-            return GIBRRecipe(GIBRConfig(gibr_large(), planes), training, 256, 6, 64, 500_000, slow)
+            config = GIBRConfig(gibr_large(), planes, pixels=256, views=6)
+            return GIBRRecipe(config, training, 64, 500_000, slow)
         case _:
             assert_never(size)
 
@@ -143,7 +143,7 @@ def scenes_of_worlds(
     from diorama.worlds.shards import Shards
     from diorama.worlds.stored import StoredMultiViews, recipe_of, write_scenes
 
-    side = max(recipe.pixels, 64)
+    side = max(recipe.config.pixels, 64)
     every = WorldsConfig(kinds=tuple(kinds), seed=seed, textures=textures)
     shards = -(-worlds // 64)
     if shards < 1:
@@ -168,13 +168,13 @@ def scene_data(
     learned: SceneSet, held: SceneSet, recipe: GIBRRecipe, seed: int, share: Share, facts: dict[str, Any]
 ) -> SceneData:
     """Batches of the ones, and a batch of the others."""
-    views = recipe.views + recipe.training.held_out
+    pixels, views = recipe.config.pixels, recipe.config.views + recipe.training.held_out
     if recipe.batch % share.count:
         raise InputError(f"a batch of {recipe.batch} cannot be shared by {share.count} ranks. Give --batch N.")
     batches = SceneBatches(
-        learned, recipe.batch // share.count, views, recipe.pixels, seed, rank=share.rank, ranks=share.count
+        learned, recipe.batch // share.count, views, pixels, seed, rank=share.rank, ranks=share.count
     )
-    judged = SceneBatches(held, HELD_OUT, views, recipe.pixels, seed, scale=(1.0, 1.0), depth=True)(0)
+    judged = SceneBatches(held, HELD_OUT, views, pixels, seed, scale=(1.0, 1.0), depth=True)(0)
     return SceneData(batches, MultiViews.from_batch(judged), facts)
 
 
@@ -194,6 +194,7 @@ class Diagnosis:
     Some views are clean, the others at time `DIAGNOSED_TIME`. own_in, own_out: encoded views rendered with their own
     plane and without. held_out: views that were not encoded. mean_colour: held-out views against the mean colour of
     the encoded ones. near_mass: share of light that is stopped nearer than half of the true depth, in held-out views.
+    depth_rank_corr: see `eval.metrics`; mean over held-out views. Both are None where no depth is known.
     loss_by_t: plain squared error (signed images) of noisy views, own plane left out.
     """
 
@@ -201,8 +202,8 @@ class Diagnosis:
     psnr_own_out: float
     psnr_held_out: float
     psnr_mean_colour: float
-    near_mass: float
-    depth_rank_corr: float
+    near_mass: float | None
+    depth_rank_corr: float | None
     loss_by_t: dict[str, float]
 
 
@@ -217,14 +218,13 @@ def diagnose(model: GIBR, scenes: MultiViews, training: GIBRTraining) -> Diagnos
     flat = torch.stack([mean_colour(views)[:, None, None].expand_as(views[0]) for views in encoded.images])
     known = held.depth > 0
     ranks = [depth_rank_corr(a, b) for a, b in zip(new.depth.flatten(0, 1), held.depth.flatten(0, 1), strict=True)]
-    measured = [rank for rank in ranks if rank == rank]
     return Diagnosis(
         psnr_own_in=mean_psnr(own_in.colour, encoded.images),
         psnr_own_out=mean_psnr(own_out.colour, encoded.images),
         psnr_held_out=mean_psnr(new.colour, held.images),
         psnr_mean_colour=mean_psnr(flat[:, None].expand_as(held.images), held.images),
-        near_mass=float(new.near_mass[known].mean()),
-        depth_rank_corr=sum(measured) / max(len(measured), 1),
+        near_mass=float(new.near_mass[known].mean()) if bool(known.any()) else None,
+        depth_rank_corr=mean_measured([None if math.isnan(rank) else rank for rank in ranks]),
         loss_by_t={str(time): loss_at(model, encoded, time, training) for time in TIMES},
     )
 
@@ -260,7 +260,6 @@ class LookAtScenes:
     """Looks at the averaged network: figures, a sheet of pictures, and curves of both."""
 
     folder: Path
-    config: GIBRConfig
     training: GIBRTraining
     held_out: MultiViews
     say: Callable[[str], None]
@@ -269,25 +268,17 @@ class LookAtScenes:
         """Write `samples/STEP.png`, a line of `held_out.json`, and `curves.html`."""
         assert isinstance(network, GIBR)
         device = next(network.parameters()).device
-        scenes = MultiViews.from_batch({name: part.to(device) for name, part in self.held_out.to_batch().items()})
+        scenes = self.held_out.to(device)
         found = diagnose(network, scenes, self.training)
         self.say(
             f"step {step}: held out {found.psnr_held_out:.2f} dB (mean colour {found.psnr_mean_colour:.2f}), own plane "
-            f"in {found.psnr_own_in:.2f}, out {found.psnr_own_out:.2f}, depth rank {found.depth_rank_corr:.2f}, near "
-            f"mass {found.near_mass:.3f}"
+            f"in {found.psnr_own_in:.2f}, out {found.psnr_own_out:.2f}"
+            + ("" if found.depth_rank_corr is None else f", depth rank {found.depth_rank_corr:.2f}")
+            + ("" if found.near_mass is None else f", near mass {found.near_mass:.3f}")
         )
-        write_diagnosis(self.folder / "held_out.json", step, found)
+        add_figures(self.folder, step, asdict(found))
         write_curves(self.folder)
-        (self.folder / "samples").mkdir(exist_ok=True)
-        few = MultiViews.from_batch({name: part[:4] for name, part in scenes.to_batch().items()})
-        write_png(self.folder / "samples" / f"{step:07d}.png", scene_sheet(network, few, self.training))
-
-
-def write_diagnosis(file: Path, step: int, found: Diagnosis) -> None:
-    """Add the figures of a step to a JSON file; a step that is looked at again replaces what was there."""
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    known[str(step)] = asdict(found)
-    write_json(file, known)
+        add_sheet(self.folder, step, scene_sheet(network, scenes.each(lambda part: part[:4]), self.training))
 
 
 @torch.no_grad()
@@ -312,14 +303,8 @@ def scene_sheet(model: GIBR, scenes: MultiViews, training: GIBRTraining) -> Floa
         known = scenes.depth[index][scenes.depth[index] > 0]
         near, far = (float(known.quantile(share)) if len(known) else share + 0.5 for share in (0.02, 0.98))
         depth = colour_depth(whole.depth[index], whole.opacity[index], near, max(far, 1.01 * near)).movedim(0, 1)
-        rows += [_row(part[index]) for part in (scenes.images, got, once, shown)] + [_row(depth)]
+        rows += [picture_row(part[index]) for part in (scenes.images, got, once, shown)] + [picture_row(depth)]
     return torch.cat(rows, dim=1).cpu()
-
-
-def _row(pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "3 hh ww"]:
-    """Side by side, twice as large, with white between them."""
-    large = pictures.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
-    return torch.cat(list(torch.nn.functional.pad(large, (2, 2, 2, 2), value=1.0)), dim=-1)
 
 
 # What is written at the end ------------------------------------------------------------------------------------------
@@ -333,17 +318,14 @@ def save_gibr(config: GIBRConfig, weights: Weights, folder: Path, card: str) -> 
     save_raw(folder, weights)
 
 
-def gibr_card(
-    command: str, facts: dict[str, Any], step: int, seconds: float, hardware: str, diagnosis_file: Path
-) -> str:
+def gibr_card(command: str, facts: dict[str, Any], step: int, seconds: float, hardware: str, run: Path) -> str:
     """The card: how the weights were made, and what they do with scenes they never saw."""
     lines = [
         "Made by", "", f"    {command}", "",
         f"{step} steps, the last {seconds / 3600:.2f} hours of them on {hardware}. "
         f"Data: `{json.dumps(facts, sort_keys=True)}`.", "",
     ]  # fmt: skip
-    if diagnosis_file.is_file():
-        found = json.loads(diagnosis_file.read_text(encoding="utf-8")).get(str(step), {})
+    if found := read_figures(run).get(str(step)):
         lines += [f"On {HELD_OUT} held-out scenes of the same kind:", "", "| figure | value |", "|---|---|"]
         lines += [f"| {name} | {value:.3f} |" for name, value in found.items() if isinstance(value, float)] + [""]
     lines += [

@@ -1,7 +1,7 @@
 """The training of the RGBD patch prior: recipes, where patches come from, what is looked at, what is written."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, assert_never
@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diorama.cameras.patches import PatchWindow
-from diorama.data.images import write_png
 from diorama.data.rgbd_patches import RgbdFrames, RgbdPatches, open_rgbd
 from diorama.diffusion.grids import even_times
 from diorama.diffusion.guidance import clamped
@@ -20,9 +19,9 @@ from diorama.diffusion.objective import TimeLaw
 from diorama.diffusion.parameterize import as_denoiser
 from diorama.diffusion.samplers import ddim, noise_from_seeds, pure_noise
 from diorama.errors import InputError
-from diorama.eval.patch_prior import LEVELS, DenoisingGain, denoising_gain
-from diorama.files import write_json
+from diorama.eval.patch_prior import LEVELS, denoising_gain
 from diorama.nets.config import UNetConfig
+from diorama.pipelines.looks import add_figures, add_sheet, picture_row, read_figures
 from diorama.priors.levels import STEPS, noise_level
 from diorama.priors.prior import PatchEncoding, Prior
 from diorama.priors.rgbd_patch import PAPER, PAPER_TIMES, SMALL, SMALL_TIMES, RgbdPatchPrior, training_loss
@@ -217,19 +216,11 @@ class Look:
         """Write `samples/STEP.png` and a line of `held_out.json`."""
         prior = PriorOn(network, self.recipe, self.encoding)
         gains = [denoising_gain(prior, self.held_out, level, stream(0, "held out", level)) for level in LEVELS]
-        write_gains(self.folder / "held_out.json", step, gains)
+        add_figures(self.folder, step, [asdict(gain) for gain in gains])
         listed = ", ".join(f"{gain.joint:+.2f} dB at {gain.level}" for gain in gains)
         self.say(f"step {step}: one step of denoising brings held-out patches nearer by {listed}")
-        (self.folder / "samples").mkdir(exist_ok=True)
         sheet = contact_sheet(prior, network, self.held_out[:: -(-len(self.held_out) // 8)])
-        write_png(self.folder / "samples" / f"{step:07d}.png", sheet)
-
-
-def write_gains(file: Path, step: int, gains: Sequence[DenoisingGain]) -> None:
-    """Add the gains at a step to a JSON file; a step that is looked at again replaces what was there."""
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    known[str(step)] = [asdict(gain) for gain in gains]
-    write_json(file, known)
+        add_sheet(self.folder, step, sheet)
 
 
 def contact_sheet(
@@ -250,14 +241,8 @@ def contact_sheet(
     for patches in (clean, noisy / signal, estimate, made):
         low, high = (clean if patches is not made else made)[:, 3].aminmax()
         grey = (patches[:, 3:] - low) / (high - low).clamp_min(1e-3)
-        rows += [_row(0.5 * patches[:, :3] + 0.5), _row(grey.expand(-1, 3, -1, -1))]
+        rows += [picture_row(0.5 * patches[:, :3] + 0.5), picture_row(grey.expand(-1, 3, -1, -1))]
     return torch.cat(rows, dim=1).clamp(0.0, 1.0)
-
-
-def _row(pictures: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "3 h w"]:
-    """Side by side, twice as large, with white between them."""
-    large = pictures.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
-    return torch.cat(list(torch.nn.functional.pad(large, (2, 2, 2, 2), value=1.0)), dim=-1)
 
 
 # What is written at the end ------------------------------------------------------------------------------------------
@@ -270,14 +255,13 @@ def save_prior(prior: RgbdPatchPrior, weights: Weights, folder: Path, card: str)
     save_raw(folder, weights)
 
 
-def card_of(command: str, facts: dict[str, Any], step: int, seconds: float, hardware: str, gains_file: Path) -> str:
+def card_of(command: str, facts: dict[str, Any], step: int, seconds: float, hardware: str, run: Path) -> str:
     """The card: how the weights were made, and how well they denoise."""
     lines = [
         "Made by", "", f"    {command}", "",
         f"{step} steps in {seconds / 3600:.2f} hours on {hardware}. Data: `{json.dumps(facts, sort_keys=True)}`.", "",
     ]  # fmt: skip
-    if gains_file.is_file():
-        gains = json.loads(gains_file.read_text(encoding="utf-8")).get(str(step), [])
+    if gains := read_figures(run).get(str(step)):
         lines += [
             f"What one step of denoising gains on {HELD_OUT} held-out patches of the same data, dB of PSNR:", "",
             "| level | colour and disparity | colour | disparity |", "|---|---|---|---|",

@@ -26,6 +26,7 @@ from diorama.data.view_choice import viewing_distance
 from diorama.data.views import Frame, Views
 from diorama.diffusion.samplers import noise_from_seeds
 from diorama.errors import InputError, ViewsError
+from diorama.fields.build import sample_bytes
 from diorama.fields.ib_planes import Planes
 from diorama.fields.sampled_planes import SampledPlanes
 from diorama.pipelines.fit_run import Say, quiet
@@ -287,7 +288,7 @@ def draw_scene(
     max_memory: bytes for the rays in flight; where that is still too much, less is tried, and said.
     """
     device = next(model.parameters()).device
-    views = MultiViews.from_batch({name: part.to(device) for name, part in asked.views.to_batch().items()})
+    views = asked.views.to(device)
     given = torch.arange(views.images.shape[1], device=device)[None] < asked.given
     started = time.perf_counter()
     about = (provenance or {}) | {
@@ -375,7 +376,6 @@ def described(cameras: Cameras) -> list[dict[str, Any]]:
 
 def chunk_of(model: GIBR, sampling: GIBRSampling, views: int, max_memory: int) -> int:
     """Rays at a time, within a limit of memory; a processor's caches hold no more than the largest of a CPU."""
-    planes = model.config.planes
-    sample_bytes = 4 * views * (2 * (planes.maps + 1 + planes.code) + 3 * planes.hidden)
+    ray_bytes = (sampling.coarse + sampling.fine) * sample_bytes(model.config.planes, views)
     largest = 2048 if next(model.parameters()).device.type == "cpu" else 1 << 15
-    return max(LEAST_CHUNK, min(largest, max_memory // (sample_bytes * (sampling.coarse + sampling.fine))))
+    return max(LEAST_CHUNK, min(largest, max_memory // ray_bytes))

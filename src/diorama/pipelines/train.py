@@ -149,7 +149,7 @@ def train_patch_prior(options: Options, share: Share, device: torch.device, say:
 
     def save(weights: Weights, seconds: float) -> None:
         made = shlex.join(["diorama", *sys.argv[1:]])
-        card = card_of(made, data.facts, weights.step, seconds, hardware(device, share), out / "held_out.json")
+        card = card_of(made, data.facts, weights.step, seconds, hardware(device, share), out)
         save_prior(RgbdPatchPrior(chosen.network, encoding, detail=chosen.detail), weights, out / "prior", card)
 
     return run_to_the_end(options, task, share, device, save, say)
@@ -170,18 +170,18 @@ def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -
         )  # fmt: skip
     else:
         data = scenes_of_folder(Path(options.data), chosen, options.seed, share)
-    asked = {"pixels": chosen.pixels, "views": chosen.views, "training": to_json(chosen.training)}
+    asked = {"pixels": chosen.config.pixels, "views": chosen.config.views, "training": to_json(chosen.training)}
     network = convert_conv2d_weight_memory_format(model.to(device), torch.channels_last)
     task = Task(
         network, scene_loss(chosen.config, chosen.training), data.batch_at, chosen.loop,
         length_of(options, chosen.steps), data.facts | asked, chosen.batch, "",
-        LookAtScenes(out, chosen.config, chosen.training, data.held_out, say),
+        LookAtScenes(out, chosen.training, data.held_out, say),
     )  # fmt: skip
 
     def save(weights: Weights, seconds: float) -> None:
         made = shlex.join(["diorama", *sys.argv[1:]])
         facts = data.facts | asked
-        card = gibr_card(made, facts, weights.step, seconds, hardware(device, share), out / "held_out.json")
+        card = gibr_card(made, facts, weights.step, seconds, hardware(device, share), out)
         save_gibr(chosen.config, weights, out / "model", card)
 
     return run_to_the_end(options, task, share, device, save, say)
@@ -260,16 +260,17 @@ def settled_gibr(options: Options) -> GIBRRecipe:
     training = replace(chosen.training, regression=options.regression)
     if options.no_clean is not None:
         training = replace(training, no_clean=options.no_clean)
-    chosen = replace(
-        chosen, training=training, loop=settled_loop(options, chosen.loop), pixels=options.pixels or chosen.pixels,
-        views=options.views or chosen.views, batch=options.batch or chosen.batch,
-    )  # fmt: skip
-    multiple = max(chosen.config.network.multiple, 2)
-    if chosen.pixels < multiple or chosen.pixels % multiple or chosen.views < 2:
+    config = chosen.config
+    config = replace(config, pixels=options.pixels or config.pixels, views=options.views or config.views)
+    multiple = max(config.network.multiple, 2)
+    if config.pixels < multiple or config.pixels % multiple or config.views < 2:
         raise InputError(
-            f"{chosen.views} views of {chosen.pixels} pixels. Needed: at least 2 views, and a multiple of {multiple}."
+            f"{config.views} views of {config.pixels} pixels. Needed: at least 2 views, and a multiple of {multiple}."
         )
-    return replace(chosen, config=replace(chosen.config, pixels=chosen.pixels, views=chosen.views))
+    return replace(
+        chosen, config=config, training=training, loop=settled_loop(options, chosen.loop),
+        batch=options.batch or chosen.batch,
+    )  # fmt: skip
 
 
 def settled_loop(options: Options, loop: TrainingConfig) -> TrainingConfig:

@@ -32,6 +32,7 @@ from diorama.pipelines.workspace import Workspace
 from diorama.rendering.false_colour import heat
 from diorama.scenes.scene import DEFAULT_MEMORY, Scene
 from diorama.scenes.storage import load_scene, save_scene
+from diorama.scenes.visibility import shrunk
 from diorama.streams import stream
 from diorama.types import RenderFn, Rendering
 
@@ -198,7 +199,8 @@ def save_spread(folder: Path, scenes: Sequence[Scene], side: int = STORED_SIDE) 
     first = scenes[0]
     held = () if first.held_out is None else tuple(first.provenance["split"]["test"])
     cameras = first.cameras if first.held_out is None else join_cameras([first.cameras, first.held_out])
-    small, names = shrunk(cameras, side), [*first.names, *held]
+    small = join_cameras([shrunk(cameras[index : index + 1], side) for index in range(len(cameras))])
+    names = [*first.names, *held]
     found = spread_of([scene.render for scene in scenes], small)
     pictures = torch.cat([as_heat(found, "colour"), as_heat(found, "depth")], dim=-1)
     tensors = {"colour": found.colour, "depth": found.depth, "mean_depth": found.mean.depth}
@@ -213,17 +215,6 @@ def save_spread(folder: Path, scenes: Sequence[Scene], side: int = STORED_SIDE) 
         }  # fmt: skip
         write_json(partial / "spread.json", note)
     return found
-
-
-def shrunk(cameras: Cameras, side: int) -> Cameras:
-    """Cameras whose pictures have at most so many pixels a side, each of its own shape."""
-    smaller = []
-    for index in range(len(cameras)):
-        width, height = cameras.size[index].tolist()
-        scale = min(1.0, side / max(width, height))
-        one = cameras[index : index + 1]
-        smaller.append(one.resize(max(1, round(scale * width)), max(1, round(scale * height))))
-    return join_cameras(smaller)
 
 
 def _median(values: Tensor) -> float:

@@ -36,8 +36,7 @@ class DetailUNet(nn.Module):
     """A U-Net that is also shown what is finer than its neighbourhood, in units of the noise.
 
     At low noise nearly all that a network sees is the clean patch, and the noise that it is asked for is a hundredth of
-    it: (x - blurred x) / sigma brings it to the size of 1. Ours: 240 steps with it denoised held-out patches by 2.2 to
-    8.7 dB (levels 3 to 99), where 60 without it had gained 0.1 dB and 60 with it 0.7 to 1.5 dB.
+    it: (x - blurred x) / sigma brings it to the size of 1. Ours; a small network hardly starts to learn without it.
     """
 
     def __init__(self, config: UNetConfig, steps: int = STEPS) -> None:

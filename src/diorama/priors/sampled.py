@@ -64,6 +64,10 @@ class SampledBatch:
     trust: Float[Tensor, "pixel"]
     depth: Float[Tensor, "pixel"]
 
+    def to(self, device: torch.device) -> "SampledBatch":
+        """The batch on another device."""
+        return SampledBatch(self.rays.to(device), self.colour.to(device), self.trust.to(device), self.depth.to(device))
+
 
 class SampledPool:
     """Draws pixels of sampled views, those that count alone."""

@@ -81,7 +81,7 @@ def render_views(
     chunk: rays at a time, over all scenes; it decides nothing of the result. Raises MemoryLimitError.
     """
     which = torch.arange(views.images.shape[1], device=views.images.device) if which is None else which
-    views = MultiViews.from_batch({name: part[:, which] for name, part in views.to_batch().items()})
+    views = views.each(lambda part: part[:, which])
     chunk = Chunk(chunk) if isinstance(chunk, int) else chunk
     scenes, number, _, height, width = views.images.shape
     pixel = torch.arange(height * width, device=views.images.device).expand(scenes, number, -1)

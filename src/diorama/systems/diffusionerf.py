@@ -305,8 +305,8 @@ class DiffusioNeRF(nn.Module):
         if pool is None or not pool.speaks_at(step, self.steps):
             return {}
         config, generator = pool.config, stream(self.seed, "sampled views", step)
-        batch = pool.draw(generator)
-        rays = batch.rays.to(self.device)
+        batch = pool.draw(generator).to(self.device)
+        rays = batch.rays
         background = background_colour(self.config.background, len(rays), generator, rays.origins)
         seen = self.render(rays, generator, background, step)
         rays_a_pixel = config.side**2
@@ -314,7 +314,7 @@ class DiffusioNeRF(nn.Module):
         if weight := config.weight.at(step, self.steps) * config.every:
             losses["sampled"] = weight * area_error(seen.colour, batch, rays_a_pixel)
         if weight := config.depth.at(step, self.steps) * config.every:
-            depth, trust = (part.repeat_interleave(rays_a_pixel).to(rays.cosine) for part in (batch.depth, batch.trust))
+            depth, trust = (part.repeat_interleave(rays_a_pixel) for part in (batch.depth, batch.trust))
             error = geometry.inverse_depth_error(
                 seen.weights, seen.edges, rays.cosine, depth, trust, self.frame.median_depth
             )

@@ -67,7 +67,7 @@ class GIBRConfig:
     pixels: int = 48
     """Side of the pictures that it learned from; photographs are cropped and resized to it."""
     views: int = 4
-    """Views that it was given at once while it learned; any number will do."""
+    """Views that it was given at once while it learned, clean or noisy; any number will do."""
 
     def __post_init__(self) -> None:
         if self.network.out_channels != self.planes.maps:
@@ -155,9 +155,10 @@ class GIBR(nn.Module):
         rays: Rays,
         keep: Bool[Tensor, "scene view ray"] | None,
         generator: torch.Generator | None = None,
+        sampling: SamplingConfig | None = None,
     ) -> RayRendering:
         """Noisy views to the colours of some rays: one denoising step, as training runs it."""
-        return self.render(self.planes(noisy), rays, keep, generator=generator)
+        return self.render(self.planes(noisy), rays, keep, sampling=sampling, generator=generator)
 
     def save_pretrained(self, folder: Path | str, *, card: str = "", half: bool = False, force: bool = False) -> Path:
         """Write `config.json`, `model.safetensors` and the card; see `nets.pretrained.save_pretrained`."""
@@ -199,6 +200,9 @@ class GIBRTraining:
     """The last so many views of each scene are never given to the network, and rendered all the same."""
     rays: int = 96
     """Random pixels of each target view; the loss over all pixels is estimated without bias."""
+    coarse: int | None = None
+    fine: int | None = None
+    """Samples of a ray while it learns; None: as many as when it is rendered (`GIBRConfig.sampling`)."""
     patch: int = 0
     """Side of a square of neighbouring pixels in place of single ones; 0: single ones."""
     regression: bool = False
@@ -264,7 +268,9 @@ def training_loss(
     encoded = noisy.clean.shape[1]
     keep = others_of(targets.view, encoded, training.own_plane)
     keep = drop_some(keep, targets.view, noisy.present, training.drop_other, generator)
-    seen = model(noisy, targets.rays, keep, generator)
+    usual = config.sampling
+    sampling = replace(usual, coarse=training.coarse or usual.coarse, fine=training.fine or usual.fine)
+    seen = model(noisy, targets.rays, keep, generator, sampling)
     error = (2.0 * (seen.colour.reshape(targets.colour.shape) - targets.colour)).square().mean(-1)
     weight = UniformWeight() if training.regression else training.weight
     loud = weights(Objective("clean", "l2", weight), time.double(), config.schedule).to(error)
@@ -306,8 +312,6 @@ class GIBRSampling:
     """w of (1 + w) conditional - w unconditional; 0 asks the network once a step."""
     own_plane: OwnPlane = "drop"
     """While views are denoised."""
-    final: OwnPlane = "keep"
-    """When the sampled scene is rendered."""
     coarse: int = 16
     fine: int = 16
     """Samples of a ray while views are denoised."""

@@ -7,8 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from diorama.errors import DioramaError, MemoryLimitError
-from diorama.training.gradient import out_of_memory
+from diorama.errors import DioramaError, MemoryLimitError, out_of_memory
 from diorama.training.optim import set_rates
 
 

@@ -122,13 +122,13 @@ class Shards:
     def __len__(self) -> int:
         return self.starts[-1]
 
-    def rows(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Some rows of every tensor, in the order asked for. Only they are read."""
+    def rows(self, indices: Sequence[int], names: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Some rows of every tensor, or of those named, in the order asked for. Only they are read."""
         places = torch.bucketize(torch.tensor(indices), torch.tensor(self.starts[1:]), right=True).tolist()
         parts: dict[str, list[Tensor]] = {}
         for file_index in sorted(set(places)):
             with safe_open(self.files[file_index], framework="pt") as content:
-                for name in content.keys():  # noqa: SIM118 -- not a dict
+                for name in content.keys() if names is None else names:
                     column = content.get_slice(name)
                     taken = parts.setdefault(name, [torch.empty(0)] * len(indices))
                     for order, (index, place) in enumerate(zip(indices, places, strict=True)):

@@ -204,7 +204,9 @@ class StoredMultiViews:
 
     def cameras(self, index: int) -> Cameras:
         """The cameras of a scene, in metres times the world's scale."""
-        return _cameras(self.read(index))
+        recipe, every = self.shards.recipe, torch.arange(self.frame_count(index))
+        rows = self.shards.rows([index], ("pose", "focal", "centre"))  # and no photos
+        return _stored_cameras(rows, 0, every, width=int(recipe["width"]), height=int(recipe["height"]))
 
     def read(
         self, index: int, frames: Sequence[int] | None = None, max_side: int | None = None, depth: bool = True
@@ -219,17 +221,23 @@ class StoredMultiViews:
 def _stored_views(rows: dict[str, Tensor], row: int, number: int, order: Int[Tensor, "view"]) -> Views:
     """Some views of one stored scene; depth is 0 in the sky."""
     photos = rows["photos"][row, order].float() / 255
-    size = torch.tensor([photos.shape[3], photos.shape[2]]).expand(len(order), 2)
     depth = unpack_depth(rows["depth"][row, order])
-    pose, focal, centre = (rows[name][row, order] for name in ("pose", "focal", "centre"))
     return Views(
         photos,
         tuple(f"{number:06d}_{view:02d}.png" for view in order.tolist()),
-        Cameras.pinhole(pose, focal, centre, size),
+        _stored_cameras(rows, row, order, width=photos.shape[3], height=photos.shape[2]),
         depth=torch.where(torch.isfinite(depth), depth, 0.0),
         frame=Frame("diorama world", "metres"),
         layout="world",
     )
+
+
+def _stored_cameras(
+    rows: dict[str, Tensor], row: int, order: Int[Tensor, "view"], *, width: int, height: int
+) -> Cameras:
+    """The cameras of some views of one stored scene."""
+    pose, focal, centre = (rows[name][row, order] for name in ("pose", "focal", "centre"))
+    return Cameras.pinhole(pose, focal, centre, torch.tensor([width, height]).expand(len(order), 2))
 
 
 def _require_scenes(shards: Shards) -> None:
