@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from diorama.data.rgbd_coding import encode_rgbd
-from diorama.priors.gaussian import GaussianPrior
+from diorama.priors.gaussian import GaussianPrior, dct
 from diorama.priors.levels import noise_level
-from diorama.priors.score import DepthScaled, InjectionConfig, NormFixed, Raw, push, surrogate
+from diorama.priors.prior import Prior
+from diorama.priors.score import DepthScaled, InjectionConfig, NormFixed, Raw, noisy_score, push, surrogate
 from tests.priors.made_up import TINY, smooth_patches
 
 WEIGHT = 0.2
@@ -111,10 +112,46 @@ def test_spec_05_known_colours_get_no_push(rng):
     assert wanted[:, 3].abs().min() > 0
 
 
-def test_a_centred_push_moves_no_mean_and_leaves_differences_alone():
+@pytest.mark.parametrize("slowest", [1, 3])
+def test_slow_waves_are_not_pushed_and_the_others_are_left_alone(slowest):
     score = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3)) + 5.0
     depth = torch.full((2, 8, 8), 2.0)
-    plain = push(score, depth, InjectionConfig(colour=Raw(1.0), disparity=Raw(1.0)))
-    centred = push(score, depth, InjectionConfig(colour=Raw(1.0), disparity=Raw(1.0), centred=True))
-    torch.testing.assert_close(centred.mean((2, 3)), torch.zeros(2, 4), rtol=0, atol=1e-5)
-    torch.testing.assert_close(centred - centred[..., :1, :1], plain - plain[..., :1, :1])
+    plain, without = (
+        dct(push(score, depth, InjectionConfig(colour=Raw(1.0), disparity=Raw(1.0), slowest=number)))
+        for number in (0, slowest)
+    )
+    assert float(without[..., :slowest, :slowest].abs().max()) < 1e-5
+    without[..., :slowest, :slowest] = plain[..., :slowest, :slowest]
+    torch.testing.assert_close(without, plain, rtol=0, atol=1e-5)
+
+
+class Listening(Prior):
+    """A score that is linear in what it is shown, and says what that was."""
+
+    kind = "listening"
+
+    def __init__(self, diffuses):
+        super().__init__()
+        self.encoding, self.diffuses, self.shown = TINY, diffuses, []
+
+    def score(self, patch, level):
+        self.shown.append(patch)
+        return -patch
+
+
+def test_a_noisy_patch_is_scaled_and_has_the_noise_of_its_level_and_the_mean_answer_is_kept():
+    patch, (signal, sigma) = smooth_patches(1), noise_level(99)
+    prior = Listening(True)
+    found = noisy_score(prior, patch, 99, 400, torch.Generator().manual_seed(0))
+    shown = torch.stack(prior.shown)
+    torch.testing.assert_close(shown.std(0, correction=0).mean(), torch.tensor(sigma), rtol=0.01, atol=0)
+    given_back = (shown - signal * patch) / sigma**2
+    torch.testing.assert_close(found, (given_back - shown).mean(0), rtol=1e-4, atol=1e-4)
+    assert float((shown.mean(0) - signal * patch).abs().mean()) < 0.1 * sigma
+
+
+@pytest.mark.parametrize(("diffuses", "draws"), [(True, 0), (False, 4)])
+def test_without_draws_or_for_a_prior_that_knows_no_noise_the_patch_itself_is_shown(diffuses, draws):
+    prior, patch = Listening(diffuses), smooth_patches(1)
+    assert torch.equal(noisy_score(prior, patch, 99, draws), -patch)
+    assert len(prior.shown) == 1

@@ -12,7 +12,7 @@ from diorama.priors.gaussian import GaussianPrior
 from diorama.priors.guide import PriorConfig, gradient_norms, scale_warning
 from diorama.priors.patches import PatchSamplingConfig
 from diorama.priors.prior import NullPrior, PatchEncoding
-from diorama.priors.schedule import constant
+from diorama.priors.schedule import Ramp, constant
 from diorama.priors.total_variation import TotalVariationPrior
 from diorama.streams import stream
 from diorama.training.loop import train_steps
@@ -65,7 +65,7 @@ def test_a_prior_leaves_the_random_numbers_of_the_others_alone(views):
 
 
 def test_patches_come_every_so_often_and_move_the_field(views):
-    preset = asked(laptop(), every=3)
+    preset = asked(laptop(), every=3, weight=constant(1.0))
     system, history = run(views, preset, 7, TotalVariationPrior(TINY))
     assert ["prior" in losses for losses in history] == [True, False, False, True, False, False, True]
     plain, _ = run(views, preset, 7)
@@ -124,7 +124,8 @@ def test_the_priors_gradient_is_the_wanted_share_of_the_photos_where_it_is_loude
 
 
 def test_the_loudness_stays_once_tau_is_low_and_travels_with_a_checkpoint(views):
-    preset = asked(laptop(), every=1, measure_every=1)
+    steady = {"tau": Ramp(0.1, 0.0, 0.0, 0.5), "weight": constant(1.0), "settled_below": 0.05}
+    preset = asked(laptop(), every=1, measure_every=1, **steady)
     system = build(plan_of(views, preset, GAUSSIAN), 100, 0, "cpu")
     values = []
     for step in (0, 5, 60, 80):
@@ -145,6 +146,12 @@ def test_the_level_falls_to_three(views):
     assert [system.guide.level(step) for step in (1, 9000)] == [60, 19]
 
 
+def test_on_small_machines_the_level_stops_where_the_prior_falls_silent(views):
+    system = build(plan_of(views, asked(laptop()), GAUSSIAN), 1000, 0, "cpu")
+    assert [system.guide.level(step) for step in (0, 500, 596)] == [99, 43, 43]
+    assert [system.guide.speaks_at(step) for step in (0, 2, 596, 600)] == [True, False, True, False]
+
+
 def test_a_silent_prior_renders_nothing(views):
     preset = asked(laptop(), weight=constant(0.0))
     system = build(plan_of(views, preset, GAUSSIAN), 100, 0, "cpu")
@@ -158,6 +165,8 @@ def test_what_is_empty_is_far_where_there_is_a_sky(views):
     seen = []
 
     class Listening(NullPrior):
+        diffuses = False
+
         def score(self, patch, level):
             seen.append(patch)
             return torch.zeros_like(patch)
@@ -195,9 +204,11 @@ def test_the_prior_never_sees_what_a_mask_says_to_ignore(views):
     patch = guide.sampler.draw(stream(0, "prior patch", 1))
 
     class Listening(NullPrior):
+        diffuses = False
+
         def score(self, patch, level):
             seen.append(0.5 * (patch[0, :3] + 1.0))
-            return torch.linspace(-1, 1, patch.shape[-1]).expand_as(patch)  # no pixel is 0, and none is centred away
+            return torch.tensor([1.0, -1.0]).repeat(patch.shape[-1] // 2).expand_as(patch)  # no slow wave, no 0
 
     guide.prior = Listening(TINY)
     n = TINY.window.size**2

@@ -38,18 +38,21 @@ class FitPreset:
 
 
 SMALL_MACHINE_PRIOR = PriorConfig(
-    tau=Ramp(0.1, 0.0, 0.0, 0.5),
-    weight=constant(1.0),
-    injection=InjectionConfig(centred=True),
+    tau=Ramp(0.1, 0.045, 0.0, 0.5),
+    weight=Ramp(1.0, 0.0, 0.55, 0.6),
+    injection=InjectionConfig(slowest=3),
+    draws=1,
     every=4,
     coarse=None,
     fine=32,
     empty_is_far=True,
     gradient_share=0.1,
+    settled_below=0.0,
     table_eps=1e-8,
 )
 """The published patch is ten times a photo batch; here one is rendered every fourth step, from the current proposals,
-and its weight is found by measuring gradients: the published sums belong to the published batch and units."""
+and its weight is found by measuring gradients: the published sums belong to the published batch and units. Which levels
+and waves it is believed in: `python -m benchmarks.push`."""
 
 
 def laptop(shape: CaptureShape = "inward") -> FitPreset:

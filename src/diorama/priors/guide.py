@@ -18,7 +18,7 @@ from diorama.priors.patches import Patch, PatchSampler, PatchSamplingConfig
 from diorama.priors.photometric import over
 from diorama.priors.prior import NullPrior, Prior
 from diorama.priors.schedule import Ramp, constant
-from diorama.priors.score import InjectionConfig, push, surrogate
+from diorama.priors.score import InjectionConfig, noisy_score, push, surrogate
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,9 @@ class PriorConfig:
     """Set the loudness by measuring: the prior's gradient is this share of the photos' in that part of the field
     (tables, density head, colour head) where it is largest. None: leave it to `weight`, whose published value belongs
     to the published batch and units."""
+    draws: int = 0
+    """Noisy copies of a patch that the prior is asked about, averaged; 0: the patch as it was rendered, neither scaled
+    nor noised [paper; code]. A network takes what it is shown for noisy, and smooths what such noise would hide."""
     measure_every: int = 8
     """Patches between two measurements."""
     smoothing: float = 0.7
@@ -88,11 +91,12 @@ class PatchGuide:
         opacity: Float[Tensor, "ray"],
         background: Float[Tensor, "ray rgb=3"],
         step: int,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, ""]:
         """The weighted surrogate of a rendered patch: its gradient is minus the prior's push (spec 2.2, steps 1 to 3).
 
         depth: planar, metres, of what stopped the light; opacity: how much was stopped before the sky. Pixels that a
-        photo's mask ignores keep the rendered colour, which is not pushed in patches of photos.
+        photo's mask ignores keep the rendered colour, which is not pushed in patches of photos. generator: of noise.
         """
         encoding, config = self.prior.encoding, self.config
         side = encoding.window.size
@@ -107,7 +111,7 @@ class PatchGuide:
         if config.empty_is_far:
             disparity = disparity * opacity.reshape(1, side, side)
         x = encode_with_disparity(colour.T.reshape(1, 3, side, side), disparity)
-        score = self.prior.score(x.detach(), self.level(step))
+        score = noisy_score(self.prior, x.detach(), self.level(step), config.draws, generator)
         far = encoding.depth_floor / disparity.detach().clamp_min(1e-6)
         wanted = push(score, far, config.injection, colour_known=patch.photo is not None)
         return config.weight.at(step, self.steps) * surrogate(x, wanted)

@@ -65,6 +65,8 @@ class Prior(nn.Module, ABC):
 
     kind: str
     """The word by which `config.json` names the class."""
+    diffuses: bool = True
+    """Whether its score at a level is that of patches with noise of this level."""
     encoding: PatchEncoding
 
     @abstractmethod

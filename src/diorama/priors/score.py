@@ -10,6 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diorama.priors.gaussian import dct, inverse_dct
+from diorama.priors.levels import noise_level
+from diorama.priors.prior import Prior
+
 
 @dataclass(frozen=True)
 class Raw:
@@ -45,10 +49,32 @@ class InjectionConfig:
     """1e-9 times 3000, whatever the noise level [code]."""
     disparity: Policy = DepthScaled(2e-6)
     """"Uniform in depth space" [code]."""
-    centred: bool = False
-    """Take the mean over the patch out of each channel's score (ours). A patch of a thousand pixels tells its own mean
-    so well that a true score hardly moves it; a network's small error there is the same in all pixels and moves it
-    first: that of ours pushed clean patches towards the camera."""
+    slowest: int = 0
+    """Cosine waves of fewer half periods than this, along both sides of the patch, are taken out of each channel's
+    score (ours). 0: none [paper; code]; 1: the mean. How far a whole patch is away, and how it is tilted, photos know
+    better than a prior, whose small errors are the same in all pixels there and move it first."""
+
+
+def noisy_score(
+    prior: Prior,
+    patch: Float[Tensor, "batch 4 h w"],
+    level: int,
+    draws: int = 0,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch 4 h w"]:
+    """The score at a patch, or the mean of it over noisy copies of the patch (ours).
+
+    With draws, the noise that was added is given back to each answer: the mean stays what it was, and spreads less. A
+    prior that knows no noise is asked about the patch itself. generator: of the noise.
+    """
+    if not draws or not prior.diffuses:
+        return prior.score(patch, level)
+    signal, sigma = noise_level(level, prior.encoding.steps)
+    answers = []
+    for _ in range(draws):
+        noise = torch.randn(patch.shape, generator=generator).to(patch)
+        answers.append(prior.score(signal * patch + sigma * noise, level) + noise / sigma)
+    return torch.stack(answers).mean(0)
 
 
 def push(
@@ -63,8 +89,10 @@ def push(
     depth: planar, metres. colour_known: colours come from a photo, so they get no push.
     """
     fixed = score.detach()
-    if config.centred:
-        fixed = fixed - fixed.mean((-2, -1), keepdim=True)
+    if config.slowest:
+        waves = dct(fixed)
+        waves[..., : config.slowest, : config.slowest] = 0.0
+        fixed = inverse_dct(waves)
     colour = torch.zeros_like(fixed[:, :3]) if colour_known else _weighted(fixed[:, :3], depth, config.colour)
     return torch.cat([colour, _weighted(fixed[:, 3:], depth, config.disparity)], dim=1)
 

@@ -26,6 +26,7 @@ class TotalVariationPrior(Prior):
     """
 
     kind = "total-variation"
+    diffuses = False
 
     def __init__(
         self, encoding: PatchEncoding, colour_scale: float = COLOUR_SCALE, disparity_scale: float = DISPARITY_SCALE

@@ -265,7 +265,8 @@ class DiffusioNeRF(nn.Module):
         sampling = replace(sampling, coarse=config.coarse or sampling.coarse, fine=config.fine)
         seen = self.render(rays, None, backdrop, step, sampling)
         solid = seen.weights[:, :-1] if sampling.last_opaque else seen.weights
-        loss = guide.loss(patch, seen.colour, seen.distance * rays.cosine, solid.sum(-1), backdrop, step)
+        depth = seen.distance * rays.cosine
+        loss = guide.loss(patch, seen.colour, depth, solid.sum(-1), backdrop, step, generator)
         losses = {"prior": config.every * self.loudness(step, photometric, loss) * loss}
         per_ray = config.every * config.geometry / self.config.rays  # a sum over rays, in units of the photos' mean
         if weight := terms.distortion.at(step, self.steps) * per_ray:
