@@ -38,10 +38,8 @@ from diorama.priors.prior import PatchEncoding, Prior
 from diorama.priors.rgbd_patch import RgbdPatchPrior
 from diorama.streams import stream
 from diorama.worlds.dataset import Worlds, WorldsConfig
+from recipes.card import table, with_section
 from recipes.patch_gaussian import fit_gaussian, world_patches
-
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-"""What lies between them in the README is replaced."""
 
 SHEET = "sheet.png"
 """Patches to look at, beside the card."""
@@ -261,20 +259,6 @@ def repair_table(found: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
         for what in DAMAGES
     ]
     return table(["damage", *(f"{name}, t = {found['score_levels'][place]}" for name, place in columns)], rows)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table, line by line."""
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
-
-
-def with_section(readme: str, text: str) -> str:
-    """A README with the measured part put in, or put anew, between its markers."""
-    section = f"{BEGIN}\n{text}\n{END}"
-    before, begin, rest = readme.partition(BEGIN)
-    if not begin:
-        return f"{readme.rstrip()}\n\n{section}\n".lstrip()
-    return before + section + rest.partition(END)[2]
 
 
 if __name__ == "__main__":

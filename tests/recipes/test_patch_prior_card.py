@@ -15,10 +15,9 @@ from diorama.priors.prior import NullPrior, Prior
 from diorama.priors.rgbd_patch import RgbdPatchPrior
 from diorama.worlds.dataset import Worlds, WorldsConfig
 from recipes import patch_gaussian
+from recipes.card import BEGIN, END, with_section
 from recipes.patch_gaussian import fit_gaussian, world_patches
 from recipes.patch_prior_card import (
-    BEGIN,
-    END,
     FIRST_WORLD,
     Capture,
     Options,
@@ -29,7 +28,6 @@ from recipes.patch_prior_card import (
     picture_patches,
     rate,
     where_known,
-    with_section,
 )
 from tests.priors.made_up import TINY, TINY_NETWORK, smooth_patches
 
