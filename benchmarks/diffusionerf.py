@@ -25,7 +25,18 @@ import tyro
 from benchmarks.machine import machine
 from benchmarks.pairs import BASELINE, IDENTITY, TRAINED, paired_table, table, verdict_text, verdicts
 from benchmarks.rooms import WORLDS_SEED, room, seen_from
-from benchmarks.rows import FIT, Row, code_digest, locked, row_key, save_rows, stack_strips, stored_rows, write_strip
+from benchmarks.rows import (
+    FIT,
+    NOT_OF_A_FIT,
+    Row,
+    code_digest,
+    locked,
+    row_key,
+    save_rows,
+    stack_strips,
+    stored_rows,
+    write_strip,
+)
 from diorama.cameras.poses import CaptureShape, capture_shape
 from diorama.data.open import open_views
 from diorama.data.splits import Split, make_split
@@ -190,7 +201,7 @@ def run(options: Options, prior: Prior | None, *, fit: bool = True) -> Iterator[
 
     fit: False makes nothing, and yields what there is of all shards.
     """
-    code = code_digest((*FIT, "diorama.priors.prior"))
+    code = code_digest((*FIT, "diorama.priors.prior"), NOT_OF_A_FIT)
     known = CASES[options.split]
     wrong = [name for name in options.scenes if name not in {case.name for case in known}]
     wrong += [name for name in options.variants if name not in (*MAIN, *REST)]

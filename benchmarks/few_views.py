@@ -20,7 +20,7 @@ from typing import Any
 import tyro
 
 from benchmarks.machine import machine
-from benchmarks.rows import code_digest, row_key, save_rows, stack_strips, write_strip
+from benchmarks.rows import FIT, NOT_OF_A_FIT, code_digest, row_key, save_rows, stack_strips, write_strip
 from diorama.cameras.poses import capture_shape
 from diorama.data.open import open_views
 from diorama.data.splits import make_split
@@ -111,7 +111,7 @@ def main(options: Options) -> int:
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
     """The rows, one fit after the other, those of earlier runs from the cache."""
-    code = code_digest()
+    code = code_digest(FIT, NOT_OF_A_FIT)
     for name in options.scenes:
         case = CASES[name]
         views = open_views(options.data / case.folder, max_side=options.max_side)

@@ -17,19 +17,23 @@ from diorama.files import write_json
 FIT = ("diorama.pipelines.fit", "diorama.eval.measure", "diorama.data.open")
 """Modules that decide the figures of a fit, together with all that they import."""
 
+NOT_OF_A_FIT = ("diorama.fields.sampled_planes",)
+"""Modules that a fit imports, to tell scenes of other kinds apart, and never runs."""
+
 Row = dict[str, Any]
 
 
-def code_digest(modules: Sequence[str] = FIT) -> str:
+def code_digest(modules: Sequence[str] = FIT, without: Sequence[str] = ()) -> str:
     """A hash of the code of some modules and of all modules of diorama that they import, now or when they run.
 
-    Comments, docstrings and layout do not count: what was measured stays measured when it is explained better.
+    without: modules that do not count, nor what is imported by them alone. Comments, docstrings and layout do not count
+    either: what was measured stays measured when it is explained better.
     """
     digest, waiting, known = hashlib.sha256(), list(modules), set[str]()
     while waiting:
         name = waiting.pop()
         file = _file_of(name)
-        if name in known or file is None:
+        if name in known or name in without or file is None:
             continue
         known.add(name)
         waiting += _imported(ast.parse(file.read_text(encoding="utf-8")))

@@ -134,7 +134,7 @@ def miniature(tmp_path, monkeypatch):
         return reconstruct(*arguments, **rest)
 
     monkeypatch.setattr(diffusionerf, "reconstruct", counted)
-    monkeypatch.setattr(diffusionerf, "code_digest", lambda rooms: "this code")
+    monkeypatch.setattr(diffusionerf, "code_digest", lambda *modules: "this code")
     options = Options(
         split="development", variants=("few", "tv", "prior"), seeds=(0,), steps=2, room_size=(40, 30),
         work=tmp_path / "work", results=tmp_path / "diffusionerf.json",
@@ -158,7 +158,7 @@ def test_a_miniature_of_one_room_is_fitted_once_and_says_what_is_missing(miniatu
         assert one["mean"]["psnr_visible"] != one["mean"]["psnr_hidden"]
         assert one["mean"]["depth_abs_rel_hidden"] > 0
     assert (options.work / "mini.png").is_file()
-    monkeypatch.setattr(diffusionerf, "code_digest", lambda rooms: "other code")
+    monkeypatch.setattr(diffusionerf, "code_digest", lambda *modules: "other code")
     main(options)
     assert len(fitted) == 4, "rows of other code are no rows of this one"
 

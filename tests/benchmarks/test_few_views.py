@@ -67,7 +67,7 @@ def test_a_row_is_fitted_once_and_leaves_a_contact_sheet(tmp_path, monkeypatch):
         return reconstruct(*arguments, **rest)
 
     monkeypatch.setattr(few_views, "reconstruct", counted)
-    monkeypatch.setattr(few_views, "code_digest", lambda: "this code")
+    monkeypatch.setattr(few_views, "code_digest", lambda *modules: "this code")
     options = Options(
         scenes=("ball",), variants=("laptop",), steps=2, data=tmp_path / "data", work=tmp_path / "work",
         results=tmp_path / "results" / "few_views.json",
@@ -75,7 +75,7 @@ def test_a_row_is_fitted_once_and_leaves_a_contact_sheet(tmp_path, monkeypatch):
     assert main(options) == 0
     assert main(options) == 0
     assert len(fitted) == 1
-    monkeypatch.setattr(few_views, "code_digest", lambda: "other code")
+    monkeypatch.setattr(few_views, "code_digest", lambda *modules: "other code")
     assert main(options) == 0
     assert len(fitted) == 2, "rows of other code are no rows of this one"
     assert (tmp_path / "work" / "ball.png").is_file()

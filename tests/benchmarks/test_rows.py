@@ -31,13 +31,23 @@ def test_only_what_is_imported_counts_and_of_that_only_the_code(tmp_path, monkey
     assert code_digest(("diorama.a",)) != before
 
 
+def test_what_is_left_out_does_not_count_nor_what_it_alone_imports(tmp_path, monkeypatch):
+    package(tmp_path, monkeypatch, a="import diorama.b\nimport diorama.c\n", b="import diorama.d\n", c="", d="Y = 1\n")
+    before, whole = (code_digest(("diorama.a",), without) for without in (["diorama.b"], []))
+    (tmp_path / "d.py").write_text("Y = 2\n")
+    assert code_digest(("diorama.a",), ["diorama.b"]) == before
+    assert code_digest(("diorama.a",)) != whole
+
+
 def test_a_fit_depends_on_its_field_and_not_on_the_viewer():
     found, waiting = set(), list(rows.FIT)
     while waiting:
         name = waiting.pop()
         file = rows._file_of(name)
-        if name not in found and file is not None:
+        if name not in (*found, *rows.NOT_OF_A_FIT) and file is not None:
             found.add(name)
             waiting += rows._imported(ast.parse(file.read_text(encoding="utf-8")))
     assert {"diorama.fields.hashgrid", "diorama.kernels.hash_grid_numba", "diorama.priors.stereo"} <= found
-    assert not any(name.startswith(("diorama.viewer", "diorama.systems.gibr")) for name in found)
+    assert not any(
+        name.startswith(("diorama.viewer", "diorama.systems.gibr", "diorama.fields.ib_planes")) for name in found
+    )
