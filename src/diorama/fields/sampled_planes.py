@@ -6,6 +6,7 @@ What a hash grid is to a fit. It needs nothing of the model's network any more.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,11 +15,15 @@ from torch import Tensor, nn
 
 from diorama.errors import InputError
 from diorama.fields.build import PlanesConfig, build_planes, sample_bytes
+from diorama.fields.density_cube import DensityCube
 from diorama.fields.ib_planes import IBPlaneField, IBPlanesConfig, Planes
 from diorama.fields.tri_planes import TriPlaneField
 
 LARGEST_HALF = 65504.0
 """The largest number that float16 can hold."""
+
+CELLS_PER_PIXEL, MOST_CELLS = 2, 160
+"""Of the proposal, along one side of contracted space: cells per pixel of a map, and at most."""
 
 MOST_NUMBERS = 1 << 29
 """In all planes and weights together (2 GB); a file that asks for more is damaged."""
@@ -112,10 +117,14 @@ class SampledPlanes(nn.Module):
         polar = None if self.polar is None else self.polar[None]
         return Planes(self.perspective[None], polar, self.world_to_camera[None], self.intrinsics[None], present)
 
-    @property
-    def proposal(self) -> None:
-        """There is none: the field itself weighs the coarse samples."""
-        return None
+    @cached_property
+    def proposal(self) -> DensityCube:
+        """Where samples should lie: the field's density in cells, made when it is first asked for.
+
+        They are finest around what the reference camera looks at, where most of a scene lies.
+        """
+        side = min(CELLS_PER_PIXEL * max(self.config.side), MOST_CELLS)
+        return DensityCube.of(self.density, side, centre=(0.0, 0.0, 1.0), device=self.device)
 
     @property
     def device(self) -> torch.device:

@@ -47,6 +47,9 @@ FIELD_OF_VIEW = math.radians(55.0)
 SHOWN = (2, 128)
 """Context pictures have so many times the model's pixels a side, at least so many, and no more than the photos have."""
 
+WEIGHED, DRAWN = 64, 24
+"""Samples of a ray of a sampled scene: so many only looked up (`SampledPlanes.proposal`), so many asked for colour."""
+
 LEAST_CHUNK = 64
 """Rays at a time, however little memory is allowed."""
 
@@ -331,7 +334,7 @@ def as_scene(model: GIBR, asked: Question, drawn: Sample, provenance: dict[str, 
     unit = 1.0 / asked.similarity.scale
     return Scene(
         field=SampledPlanes.of(drawn.planes, model.field),
-        sampling=model.config.sampling,
+        sampling=replace(model.config.sampling, coarse=WEIGHED, fine=DRAWN, union=False),
         background=asked.background,
         sphere=None,
         similarity=asked.similarity,
