@@ -39,8 +39,8 @@ def pooled_mlp(
     """Linear layers with SiLU after each on [features, more], then per channel the largest over kept views.
 
     Returns that, 0 where no view is kept, and whether any is. weights are (out, in), as in `torch.nn.Linear`. Gradients
-    to features, weights and biases, once; of equal answers the first view gets it. compute: type of the products and
-    activations; sums of the gradient are float32. Same values as `pooled_mlp_reference`.
+    to features, weights and biases, once; of equal answers the first view gets it. compute: type of the products,
+    activations and answers; sums of the gradient are float32. Same values as `pooled_mlp_reference`.
     """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (features, *weights, *biases)):
         pooled = _PooledMlp.apply(features, keep, more, compute, *weights, *biases)
