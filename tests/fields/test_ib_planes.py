@@ -173,19 +173,6 @@ def test_maps_are_split_into_planes_and_polar_maps_of_half_their_side(rng):
     assert split_maps(maps[:, :, :5], replace(CONFIG, polar_channels=0))[1] is None
 
 
-def test_the_picture_that_was_read_stands_in_the_perspective_map_at_its_resolution():
-    config = replace(CONFIG, picture=True)
-    maps = torch.randn(2, 3, config.maps, 8, 8)
-    pictures = torch.randn(2, 3, 3, 16, 16)
-    perspective, polar = split_maps(maps, config, pictures)
-    plain, same = split_maps(maps, CONFIG)
-    assert perspective.shape[2] == config.flat == CONFIG.flat + 3
-    assert torch.equal(perspective[:, :, : CONFIG.flat], plain)
-    assert torch.equal(polar, same)
-    torch.testing.assert_close(perspective[0, 1, -3:, 2, 5], pictures[0, 1, :, 4:6, 10:12].mean((1, 2)))
-    assert torch.equal(split_maps(maps, config, pictures[..., ::2, ::2])[0][:, :, -3:], pictures[..., ::2, ::2])
-
-
 @pytest.mark.parametrize("pool", ["max", "mean", "softmax"])
 def test_spec_04_the_field_does_not_depend_on_the_order_of_the_views(pool, rng):
     field, planes = field_of(replace(CONFIG, pool=pool)), planes_of(ring_cameras(5))

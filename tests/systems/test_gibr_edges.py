@@ -11,7 +11,6 @@ from diorama.diffusion.objective import MinSnr, UniformTimes, UniformWeight
 from diorama.diffusion.samplers import noise_from_seeds
 from diorama.errors import InputError
 from diorama.fields.ib_planes import IBPlanesConfig
-from diorama.fields.sampled_planes import SampledPlanes
 from diorama.nets.multiview_config import gibr_tiny
 from diorama.systems import gibr
 from diorama.systems.gibr import (
@@ -315,17 +314,3 @@ def test_weights_of_another_config_are_refused_by_name(tmp_path):
     config.write_text(text.replace('"hidden": 32', '"hiden": 32'), encoding="utf-8")
     with pytest.raises(InputError, match="hiden"):
         GIBR.from_pretrained(folder)
-
-
-def test_planes_may_show_the_pictures_as_far_as_noise_lets_them():
-    config = replace(TINY, planes=replace(TINY.planes, picture=True))
-    torch.manual_seed(0)
-    model, views = GIBR(config), balls(2, 4)
-    noisy, _ = draw_noisy(config, GIBRTraining(held_out=0, no_clean=0.0), views, torch.Generator().manual_seed(0))
-    shown = model.planes(noisy).perspective[:, :, -3:].detach()
-    signal = config.schedule.alpha(noisy.time)[..., None, None, None]
-    torch.testing.assert_close(shown, signal * noisy.images)
-    assert float((shown - noisy.images)[noisy.clean].abs().max()) < 1e-3
-    training_loss(model, views, config, GIBRTraining(rays=16), torch.Generator().manual_seed(0))["noisy"].backward()
-    scene = SampledPlanes.of(model.planes(noisy).of_scene(0), model.field)
-    assert scene.density(torch.zeros(5, 3)).isfinite().all()

@@ -25,21 +25,16 @@ def build_planes(config: PlanesConfig) -> IBPlaneField | TriPlaneField:
 
 def sample_bytes(config: PlanesConfig, views: int) -> int:
     """About how much memory one sample of a ray takes: what every view says of it, and what the MLPs make of that."""
-    return 4 * views * (2 * (config.flat + 1 + config.polar_channels + config.code) + 3 * config.hidden)
+    return 4 * views * (2 * (config.maps + 1 + config.code) + 3 * config.hidden)
 
 
 def planes_of_maps(
-    maps: Float[Tensor, "scene view m h w"],
-    config: PlanesConfig,
-    pictures: Float[Tensor, "scene view 3 a b"] | None = None,
+    maps: Float[Tensor, "scene view m h w"], config: PlanesConfig
 ) -> tuple[Float[Tensor, "scene view c h w"], Float[Tensor, "scene view e p q"] | None]:
-    """A network's output as perspective and polar maps of `Planes`; tri-planes have no polar ones.
-
-    pictures: what was read, for planes that show it.
-    """
+    """A network's output as perspective and polar maps of `Planes`; tri-planes have no polar ones."""
     match config:
         case IBPlanesConfig():
-            return split_maps(maps, config, pictures)
+            return split_maps(maps, config)
         case TriPlanesConfig():
             return maps, None
         case _:

@@ -32,9 +32,6 @@ class IBPlanesConfig:
     """Of a view's perspective map."""
     polar_channels: int = 8
     """Of a view's polar map; 0: none, and nothing is known outside the frustums."""
-    picture: bool = False
-    """Whether the picture that was read stands in the perspective map too, in three more channels: what a view shows is
-    then looked up and need not be learned."""
     hidden: int = 48
     """Width of both MLPs."""
     layers: int = 2
@@ -59,13 +56,8 @@ class IBPlanesConfig:
 
     @property
     def maps(self) -> int:
-        """Channels of both maps of a view that a network has to make."""
+        """Channels of both maps of a view."""
         return self.channels + self.polar_channels
-
-    @property
-    def flat(self) -> int:
-        """Channels of a view's perspective map."""
-        return self.channels + 3 * self.picture
 
 
 @dataclass(frozen=True)
@@ -95,19 +87,10 @@ class Planes:
 
 
 def split_maps(
-    maps: Float[Tensor, "scene view m h w"],
-    config: IBPlanesConfig,
-    pictures: Float[Tensor, "scene view 3 a b"] | None = None,
+    maps: Float[Tensor, "scene view m h w"], config: IBPlanesConfig
 ) -> tuple[Float[Tensor, "scene view c h w"], Float[Tensor, "scene view e p q"] | None]:
-    """A network's output as perspective maps and, at half the resolution, polar ones.
-
-    pictures: what was read; they stand in the perspective maps, at their resolution, where the config says so.
-    """
+    """A network's output as perspective maps and, at half the resolution, polar ones."""
     perspective = maps[:, :, : config.channels]
-    if config.picture:
-        assert pictures is not None
-        shown = torch.nn.functional.interpolate(pictures.flatten(0, 1).to(maps), maps.shape[-2:], mode="area")
-        perspective = torch.cat([perspective, shown.unflatten(0, maps.shape[:2])], dim=2)
     if not config.polar_channels:
         return perspective, None
     polar = torch.nn.functional.avg_pool2d(maps[:, :, config.channels :].flatten(0, 1), 2)
@@ -128,7 +111,7 @@ class IBPlaneField(nn.Module):
         super().__init__()
         self.config = config
         hidden = [config.hidden] * config.layers
-        self.read = linear_layers([config.flat + 1 + config.polar_channels + config.code, *hidden], last=True)
+        self.read = linear_layers([config.maps + 1 + config.code, *hidden], last=True)
         self.decode = linear_layers([config.hidden, *hidden, 4], last=False)
         self.nothing = nn.Parameter(torch.zeros(config.hidden))
 

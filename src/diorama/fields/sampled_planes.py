@@ -44,9 +44,9 @@ class SampledPlanesConfig:
 
     def __post_init__(self) -> None:
         sides, planes = (*self.side, *self.polar_side), self.planes
-        maps = planes.flat * math.prod(self.side) + planes.polar_channels * math.prod(self.polar_side)
-        told = planes.flat + planes.polar_channels + planes.code
-        numbers = self.views * maps + planes.hidden * (told + 2 * planes.layers * planes.hidden)
+        flat = planes.maps - planes.polar_channels
+        maps = flat * math.prod(self.side) + planes.polar_channels * math.prod(self.polar_side)
+        numbers = self.views * maps + planes.hidden * (planes.maps + planes.code + 2 * planes.layers * planes.hidden)
         fits = len(self.side) == len(self.polar_side) == 2 and min(*sides, self.views, planes.hidden) >= 1
         if not (fits and numbers <= MOST_NUMBERS):
             raise InputError(
@@ -72,7 +72,7 @@ class SampledPlanes(nn.Module):
         super().__init__()
         self.config = config
         planes, views = config.planes, config.views
-        self.register_buffer("perspective", torch.zeros(views, planes.flat, *config.side))
+        self.register_buffer("perspective", torch.zeros(views, planes.maps - planes.polar_channels, *config.side))
         polar = torch.zeros(views, planes.polar_channels, *config.polar_side) if planes.polar_channels else None
         self.register_buffer("polar", polar)
         self.register_buffer("world_to_camera", torch.eye(3, 4).repeat(views, 1, 1))

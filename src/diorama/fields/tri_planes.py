@@ -55,11 +55,6 @@ class TriPlanesConfig:
         return 3 * self.channels
 
     @property
-    def flat(self) -> int:
-        """The same: none of them is a map of directions."""
-        return self.maps
-
-    @property
     def polar_channels(self) -> int:
         """There are no polar maps: the planes cover all of space."""
         return 0

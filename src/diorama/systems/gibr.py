@@ -130,8 +130,7 @@ class GIBR(nn.Module):
         """All views read together; one perspective and one polar map for each [paper]."""
         present = None if bool(noisy.present.all()) else noisy.present  # attention without a mask is faster
         maps = self.network(noisy.images, noisy.time, noisy.clean, pose=noisy.pose, rays=noisy.rays, present=present)
-        guess = self.config.schedule.alpha(noisy.time)[..., None, None, None].to(noisy.images) * noisy.images
-        perspective, polar = planes_of_maps(maps, self.config.planes, guess)
+        perspective, polar = planes_of_maps(maps, self.config.planes)
         return Planes(perspective, polar, noisy.world_to_camera, noisy.intrinsics, noisy.present)
 
     def render(
