@@ -1,4 +1,4 @@
-"""GIBR `small` from nothing, on two CPU cores: a curriculum of runs, each of which goes on from the one before.
+"""GIBR `small` from nothing, on one or two CPU cores: a curriculum of runs, each of which goes on from the one before.
 
     python -m recipes.gibr_small -o runs/gibr_small --textures PHOTOS --minutes 75
 
@@ -30,15 +30,14 @@ class Stage:
     pixels: int
     views: int
     no_clean: float
-    """Probability that no view is clean; none at first, while what a scene is has to be learned."""
+    """Probability that no view is clean; 0 at first, while what a scene is has to be learned."""
     budget: str
 
 
 STAGES = (
-    Stage("1_regression_like", 32, 4, 0.0, "60m"),
-    Stage("2_small_pictures", 32, 4, 0.15, "45m"),
-    Stage("3_full_size", 48, 4, 0.15, "210m"),
-    Stage("4_more_views", 48, 5, 0.15, "90m"),
+    Stage("1_small_pictures", 32, 4, 0.0, "25m"),
+    Stage("2_full_size", 48, 4, 0.15, "240m"),
+    Stage("3_more_views", 48, 5, 0.15, "90m"),
 )
 KINDS: tuple[Kind, ...] = ("object", "object", "outdoor", "room")
 
