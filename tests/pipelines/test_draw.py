@@ -138,9 +138,9 @@ def test_a_single_photo_of_a_posed_capture_has_the_captures_scale(photos, model)
 
 
 def test_auto_takes_gibr_for_one_photo_where_its_weights_are_shipped(photos, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
     assert choose_method("auto", None, 1) == ("baseline", None)
     model.save_pretrained(tmp_path / "gibr-small")
-    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
     assert "gibr-small" in priors.shipped()
     for count, method in ((1, "gibr"), (2, "baseline"), (None, "baseline")):
         assert choose_method("auto", None, count)[0] == method
