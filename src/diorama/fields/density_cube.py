@@ -36,7 +36,10 @@ class DensityCube:
         radius: float = 1.0,
         device: torch.device | str = "cpu",
     ) -> "DensityCube":
-        """Ask a field once for every cell."""
+        """Ask a field once for every cell.
+
+        density: of points, per unit. side: cells along each side of the cube. centre, radius: in the points' unit.
+        """
         line = (torch.arange(side, device=device) + 0.5) * (4.0 / side) - 2.0
         z, y, x = torch.meshgrid(line, line, line, indexing="ij")
         places = torch.stack([x, y, z], dim=-1).reshape(-1, 3)

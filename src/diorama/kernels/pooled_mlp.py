@@ -40,7 +40,8 @@ def pooled_mlp(
 
     Returns that, 0 where no view is kept, and whether any is. weights are (out, in), as in `torch.nn.Linear`. Gradients
     to features, weights and biases, once; of equal answers the first view gets it. compute: type of the products,
-    activations and answers; sums of the gradient are float32. Same values as `pooled_mlp_reference`.
+    activations and answers; gradients are summed over pieces in the parameters' type. Same values as
+    `pooled_mlp_reference`.
     """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (features, *weights, *biases)):
         pooled = _PooledMlp.apply(features, keep, more, compute, *weights, *biases)

@@ -72,7 +72,7 @@ def gibr_recipe(size: Size) -> GIBRRecipe:
             planes = IBPlanesConfig(channels=16, polar_channels=8, hidden=32)
             return GIBRRecipe(GIBRConfig(gibr_tiny(), planes, pixels=32), GIBRTraining(), 8, 2_000, loop)
         case "small":
-            training = GIBRTraining(rays=64, coarse=16)  # scenes teach more than rays: 1.6 times as many of them
+            training = GIBRTraining(rays=64, coarse=16)  # less of each scene, and more scenes in the same time
             return GIBRRecipe(GIBRConfig(gibr_small(), IBPlanesConfig()), training, 8, 40_000, loop)
         case "base":
             planes = IBPlanesConfig(channels=32, polar_channels=16, hidden=64)
