@@ -5,10 +5,11 @@
     python -m benchmarks.gibr --tables ablation --shard 1/2     # half of the networks; the other half: --shard 2/2
     python -m benchmarks.gibr --prior RUN/model --regression OTHER_RUN/model
 
-ablation: small networks that differ in one thing, ten minutes on one core each. inputs, samplers: trained weights on
-held-out worlds, whose depth and hidden pixels are known exactly. photos: few photographs of real captures. Rows are
-found again by the hash of everything that decides them (settings, data, code), under `out/gibr` or, where that is
-gone, in the file of results, so that a run that was stopped goes on; networks, worlds and scenes lie in `out` too.
+ablation: small networks that differ in one thing, as many steps each as ten minutes of one core. inputs, samplers:
+trained weights on held-out worlds, whose depth and hidden pixels are known exactly. photos: few photographs of real
+captures. Rows are found again by the hash of everything that decides them (settings, data, code), under `out/gibr` or,
+where that is gone, in the file of results, so that a run that was stopped goes on; networks, worlds and scenes lie in
+`out` too.
 The perceptual measure was named before the runs: the Frechet distance of `random-conv-v1` features. The last lines say
 which goals were reached (`gibr_goals.verdicts`); the exit code is 1 if one was not.
 """

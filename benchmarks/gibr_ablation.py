@@ -98,12 +98,12 @@ def row_of(job: Job, bench: Bench) -> Row | None:
     """Train and measure one network."""
     options = bench.options
     recipe = recipe_of(job.variant, options.pixels)
-    length = {"minutes": options.minutes} if options.steps is None else {"steps": options.steps}
+    length = {"steps": options.steps} if options.minutes is None else {"minutes": options.minutes}
     learns = {
         "variant": job.variant, "seed": job.seed, "config": to_json(recipe.config),
         "training": to_json(recipe.training), "loop": to_json(recipe.loop), "batch": recipe.batch,
         "views": recipe.config.views, "code": code_digest(LEARNING), "worlds": data_identity(options),
-        "machine": None if options.steps is not None else machine_of_one_thread(), **length,
+        "machine": None if options.minutes is None else machine_of_one_thread(), **length,
     }  # fmt: skip
     measured = worlds_identity(KINDS, options.worlds, held_out=True)
     decides = {
@@ -171,7 +171,7 @@ def trained(recipe: GIBRRecipe, seed: int, run: Path, options: Options) -> tuple
         return sources[step % len(sources)](step)
 
     loop: TrainingConfig = replace(recipe.loop, seed=seed)
-    length = Length(options.steps) if options.steps is not None else Length(budget=60.0 * options.minutes)
+    length = Length(options.steps) if options.minutes is None else Length(budget=60.0 * options.minutes)
     keeping = Keeping(sample_every=1 << 40)
     loss = scene_loss(recipe.config, recipe.training)
     warm(recipe, loss, batch_at(0))
