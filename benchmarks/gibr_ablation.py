@@ -37,7 +37,7 @@ from diorama.worlds.stored import StoredMultiViews
 KINDS: tuple[Kind, ...] = ("object",)
 IN_QUESTION = ("full", "no-own-dropout", "regression")
 """Trained with every seed."""
-REST = ("no-cross-view", "no-polar", "mean-pool", "tri-planes")
+REST = ("no-cross-view", "no-polar", "no-agreement", "mean-pool", "tri-planes")
 INPUTS = 2
 """Views that are given when a network is measured."""
 
@@ -75,6 +75,8 @@ def recipe_of(variant: str, pixels: int) -> GIBRRecipe:
         case "no-polar":
             network = replace(config.network, out_channels=planes.channels)
             config = replace(config, network=network, planes=replace(planes, polar_channels=0))
+        case "no-agreement":
+            config = replace(config, planes=replace(planes, agreement=False))
         case "mean-pool":
             config = replace(config, planes=replace(planes, pool="mean"))
         case "tri-planes":
@@ -85,7 +87,7 @@ def recipe_of(variant: str, pixels: int) -> GIBRRecipe:
 
 
 def in_minutes(recipe: GIBRRecipe) -> GIBRRecipe:
-    """Fewer scenes, rays and samples a step, and larger steps: ten minutes of a core are some 1,500 of them."""
+    """Fewer scenes, rays and samples a step, and larger steps: ten minutes of a core are some 1,200 of them."""
     optim = replace(recipe.loop.optim, rate=2e-3)
     return replace(
         recipe, batch=4, training=replace(recipe.training, rays=64),

@@ -4,7 +4,8 @@
     python -m recipes.gibr_card runs/gibr_small/STAGE/model --runs runs/gibr_small/*/
 
 The first command measures; the second writes its rows of these weights into the README.md of the model's folder,
-between two markers, with the curve (also as curve.json) and the last sheet of the training (sheet.png).
+between two markers, with the curve (also as curve.json) and the last sheet of the training (sheet.png). What an earlier
+curve.json in the folder says of other steps stays: runs are long, and their folders need not be at hand for ever.
 """
 
 import json
@@ -57,7 +58,9 @@ class Options:
 def main(options: Options) -> int:
     """Write the section, the curve and the sheet; returns 0."""
     checksum = GIBR.from_pretrained(options.model).checksum
-    curve = curve_of(options.runs)
+    before = options.model / CURVE
+    earlier = json.loads(before.read_text(encoding="utf-8")) if before.is_file() else {}
+    curve = curve_of(options.runs, earlier)
     rows = [row for row in stored_rows(options.results) if row.get("model") == checksum]
     readme = options.model / "README.md"
     write_text(readme, with_section(readme.read_text(encoding="utf-8"), markdown(curve, rows)))
@@ -69,27 +72,37 @@ def main(options: Options) -> int:
     return 0
 
 
-def curve_of(runs: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """What the looks of all stages found, by step; InputError where a folder holds none."""
-    curve: dict[str, dict[str, Any]] = {}
+def curve_of(runs: Sequence[Path], earlier: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the looks of all stages found, by step, earlier ones included; InputError where a folder holds none.
+
+    seed: of the worlds that were learned from. Held-out ones are those of the next seed.
+    """
+    curve = dict(earlier)
     for run in runs:
         found = read_figures(run)
         if not found:
             raise InputError(f"{run} holds no figures of a training. Give the folders of the stages.")
         asked = json.loads((run / "run.json").read_text(encoding="utf-8"))["about"]["data"]
         for step, figures in found.items():
-            curve[step] = {"pixels": asked["pixels"], "views": asked["views"], **figures}
+            seed = asked["worlds"]["seed"] if "worlds" in asked else asked.get("seed")
+            curve[step] = {"seed": seed, "pixels": asked["pixels"], "views": asked["views"], **figures}
     return dict(sorted(curve.items(), key=lambda item: int(item[0])))
 
 
 def markdown(curve: Mapping[str, Mapping[str, Any]], rows: Sequence[Row]) -> str:
     """The curve and, where there are any, the rows of the benchmark."""
-    lines = ["## Measured", "", f"While it learned, on {HELD_OUT} held-out worlds (PSNR in dB):", ""]
+    lines = [
+        "## Measured", "",
+        f"While it learned, on {HELD_OUT} held-out worlds, other ones for each seed (PSNR in dB):", "",
+    ]  # fmt: skip
     names = [name for name in CURVE_COLUMNS if any(look.get(name) is not None for look in curve.values())]
     lines += table(
-        ["step", "pixels", "views", *(CURVE_COLUMNS[name] for name in names)],
-        [[step, str(look["pixels"]), str(look["views"]), *(format_value(name, look.get(name)) for name in names)]
-         for step, look in curve.items()],
+        ["step", "seed", "pixels", "views", *(CURVE_COLUMNS[name] for name in names)],
+        [
+            [step, *(str(look.get(name, "")) for name in ("seed", "pixels", "views")),
+             *(format_value(name, look.get(name)) for name in names)]
+            for step, look in curve.items()
+        ],
     )  # fmt: skip
     for kind, what in (("inputs", "Views that are given"), ("samplers", "Samplers")):
         some = [row for row in rows if row["table"] == kind]

@@ -52,7 +52,7 @@ def test_networks_of_the_ablation_differ_in_one_thing_each_and_hardly_in_size():
 
 def test_three_seeds_for_what_is_in_question_and_one_for_the_rest():
     due = jobs(Options(tables=("ablation",)))
-    assert [sum(job.variant == variant for job in due) for variant in (*IN_QUESTION, *REST)] == [3, 3, 3, 1, 1, 1, 1]
+    assert [sum(job.variant == variant for job in due) for variant in (*IN_QUESTION, *REST)] == [3, 3, 3, 1, 1, 1, 1, 1]
     assert [job.views for job in jobs(Options(tables=("inputs",)))] == [0, 1, 2, 4, 6]
     assert len(jobs(Options(tables=("samplers",)))) == 5
     photos = jobs(Options(tables=("photos",)))

@@ -19,6 +19,7 @@ from diorama.fields.ib_planes import (
     others_of,
     point_code,
     split_maps,
+    view_agreement,
 )
 from diorama.kernels.view_gather import gather_views
 from tests.oracles import ring_cameras
@@ -189,11 +190,28 @@ def test_spec_04_the_field_does_not_depend_on_the_order_of_the_views(pool, rng):
 def test_spec_05_with_max_a_view_that_is_there_twice_changes_nothing(rng):
     planes, points = planes_of(ring_cameras(4)), around(300, rng)
     twice = picked(planes, torch.tensor([0, 1, 2, 3, 1, 1]))
-    for pool, idempotent in (("max", True), ("mean", False)):
-        field = field_of(replace(CONFIG, pool=pool))
+    for pool, agreement, idempotent in (("max", False, True), ("max", True, False), ("mean", False, False)):
+        field = field_of(replace(CONFIG, pool=pool, agreement=agreement))
         once, again = field(planes, points), field(twice, points)
         assert torch.equal(once[0], again[0]) == idempotent
         assert torch.equal(once[1], again[1]) == idempotent
+
+
+def test_views_agree_where_those_that_see_a_point_show_the_same():
+    seen = torch.tensor([[1.0, 1, 0], [1, 1, 1], [1, 1, 1], [0, 0, 1], [0, 0, 0]])  # (point, view)
+    flat = torch.tensor([[2.0, 2, 0], [-3, 3, 3], [1, 2, 3], [0, 0, 7], [0, 0, 0]])
+    features = torch.stack([flat, -10 * flat, seen, torch.randn(5, 3)], dim=-1).transpose(0, 1)[None].requires_grad_()
+    told = view_agreement(features, 2)[0]
+    deviation = [0.0, math.sqrt(8.0), math.sqrt(2 / 3), 0.0, 0.0]
+    assert told.shape == (5, 6)
+    torch.testing.assert_close(told[:, 0], torch.tensor([2.0, 1, 2, 7, 0]))
+    torch.testing.assert_close(told[:, 1], -10 * told[:, 0])
+    torch.testing.assert_close(told[:, 2], torch.tensor(deviation), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(told[:, 3], 10 * told[:, 2], atol=1e-2, rtol=1e-2)
+    assert told[:, 4:].tolist() == [[0, 1], [0, 1], [0, 1], [1, 0], [0, 0]]
+    assert float(told[[0, 3, 4], 2:4].detach().abs().amax()) == 0.0
+    told.sum().backward()
+    assert bool(features.grad.isfinite().all())
 
 
 @pytest.mark.parametrize("pool", ["max", "mean", "softmax"])

@@ -22,7 +22,7 @@ def runs(tmp_path):
     for name, pixels, looks in (("1_small", 32, {10: 20.0, 20: 21.0}), ("2_large", 48, {20: 20.5, 30: 22.25})):
         run = tmp_path / name
         run.mkdir()
-        write_json(run / "run.json", {"about": {"data": {"pixels": pixels, "views": 4}}})
+        write_json(run / "run.json", {"about": {"data": {"worlds": {"seed": 7}, "pixels": pixels, "views": 4}}})
         for step, value in looks.items():
             add_figures(run, step, {"psnr_held_out": value, "near_mass": None, "loss_by_t": {"0.5": 0.1}})
             add_sheet(run, step, torch.full((3, 4, 4), step / 30))
@@ -43,15 +43,17 @@ def test_the_curve_of_all_stages_and_the_rows_of_these_weights_alone_are_written
     card = (place / "README.md").read_text()
     assert (card.count(BEGIN), card.count(END)) == (1, 1)
     assert "How it was made." in card
-    assert "| 20 | 48 | 4 | 20.50 |" in card, "the later stage speaks for a step of both"
+    assert "| 20 | 7 | 48 | 4 | 20.50 |" in card, "the later stage speaks for a step of both"
     assert "23.46" in card
     assert "11.11" not in card
     assert "near mass" not in card, "nobody measured it"
     assert list(json.loads((place / "curve.json").read_text())) == ["10", "20", "30"]
+    assert main(Options(place, runs=runs[1:], results=results)) == 0
+    assert (place / "README.md").read_text() == card, "what is known of earlier stages stays"
     write_png(tmp_path / "wanted.png", torch.full((3, 4, 4), 1.0))
     assert (place / "sheet.png").read_bytes() == (tmp_path / "wanted.png").read_bytes()
 
 
 def test_a_folder_that_is_no_training_is_an_error(tmp_path):
     with pytest.raises(InputError, match="no figures"):
-        curve_of([tmp_path])
+        curve_of([tmp_path], {})

@@ -41,7 +41,9 @@ class IBPlanesConfig:
     point_code: PointCode = "distance"
     """What is known of the place of a point seen from a view: distance; xyz in the camera's axes; planar depth."""
     pool: Pool = "max"
-    """How views are pooled; max is idempotent: a view given twice changes nothing."""
+    """How views are pooled; max is idempotent: a view given twice changes nothing (without `agreement`)."""
+    agreement: bool = True
+    """Tell the decoder, besides what is pooled, how far the views agree (`view_agreement`)."""
     least_depth: float = 1e-2
     """A camera sees what is farther before it than this (units of the normalised frame)."""
     pole_average: bool = True
@@ -112,8 +114,9 @@ class IBPlaneField(nn.Module):
         self.config = config
         hidden = [config.hidden] * config.layers
         self.read = linear_layers([config.maps + 1 + config.code, *hidden], last=True)
-        self.decode = linear_layers([config.hidden, *hidden, 4], last=False)
-        self.nothing = nn.Parameter(torch.zeros(config.hidden))
+        told = config.hidden + (2 * config.channels + 2 if config.agreement else 0)
+        self.decode = linear_layers([told, *hidden, 4], last=False)
+        self.nothing = nn.Parameter(torch.zeros(told))
 
     def forward(
         self,
@@ -139,7 +142,29 @@ class IBPlaneField(nn.Module):
             return point_code(config, points[one, piece], planes.world_to_camera[one], distance[one, :, piece])[0]
 
         pooled, known = pooled_answers(self.read, config.pool, features, kept, code)
+        if config.agreement:
+            pooled = torch.cat([pooled, view_agreement(features, config.channels).to(pooled)], dim=-1)
         return density_and_colour(self.decode, self.nothing, pooled, known, config.density_shift)
+
+
+LEAST_SPREAD = 1e-3
+"""Spread of features over views below which its gradient no longer grows."""
+
+
+def view_agreement(features: Float[Tensor, "scene view point f"], channels: int) -> Float[Tensor, "scene point told"]:
+    """Whether the views that have a point in their frame show the same there, as they do on a surface.
+
+    features: as `gather_views` gives them, with so many channels of a perspective map. Mean and standard deviation of
+    these over the views that see the point, and two flags: seen by one view, seen by more. All 0 where none does.
+    Source: plane sweeps compare views by their variance (MVSNet, arXiv 1804.02505, eq. 2; IBRNet, arXiv 2102.13090).
+    """
+    flat, seen = features[..., :channels], features[..., channels : channels + 1]
+    count = seen.sum(1)
+    least = count.clamp_min(1.0)
+    mean = flat.sum(1) / least
+    variance = ((flat - mean[:, None]) * seen).square().sum(1) / least
+    spread = (variance + LEAST_SPREAD**2).sqrt() - LEAST_SPREAD
+    return torch.cat([mean, spread, (count == 1).to(flat), (count > 1).to(flat)], dim=-1)
 
 
 def point_code(

@@ -46,6 +46,7 @@ class MultiViewUNet(nn.Module):
             self.pose = nn.Sequential(nn.Linear(config.pose_numbers, width), nn.SiLU(), nn.Linear(width, width))
         self.down, self.middle, self.up = _steps(config)
         self.head = _head(config)
+        self.join = None if config.patch == config.plane_scale else _join(config.out_channels)
 
     def forward(
         self,
@@ -78,6 +79,7 @@ class MultiViewUNet(nn.Module):
             h = self.stem(self._pixels(images, clean, rays))
         h = self._trunk(h, embedding, views if self.config.cross_view else 1, masks)
         planes = F.pixel_shuffle(self.head(h), self.config.patch // self.config.plane_scale)
+        planes = planes if self.join is None else self.join(planes)
         planes = rearrange(planes, "(s v) o p q -> s v o p q", v=views).to(images.dtype)
         return planes if present is None else _kept(planes, present)
 
@@ -201,6 +203,16 @@ def _head(config: MultiViewConfig) -> nn.Sequential:
     last = nn.Conv2d(config.width, config.out_channels * (config.patch // config.plane_scale) ** 2, 3, padding=1)
     nn.init.kaiming_normal_(last.weight, nonlinearity="linear")
     return nn.Sequential(nn.GroupNorm(config.groups, config.width), nn.SiLU(), last)
+
+
+def _join(channels: int) -> nn.Conv2d:
+    # the pixels of one square have weights of their own in the head and know nothing of each other: without this,
+    # planes, and depth with them, keep a pattern of squares. It starts as the binomial filter, which has none of it
+    last = zero(nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate"))
+    row = torch.tensor([0.25, 0.5, 0.25])
+    with torch.no_grad():
+        last.weight.copy_(torch.eye(channels)[:, :, None, None] * torch.outer(row, row))
+    return last
 
 
 def _kept(value: Tensor, present: Tensor) -> Tensor:
