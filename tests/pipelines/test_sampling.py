@@ -62,7 +62,7 @@ def test_the_scene_renders_as_the_models_planes_do(model, photos):
     seen = scene.render(small)
     assert float(seen.colour.std()) > 0.01
     gap = (seen.colour - wanted.colour[0]).abs()  # samples lie elsewhere, and this field was never trained
-    assert float(gap.median()) < 1e-3
+    assert float(gap.median()) < 0.05 * float(seen.colour.std())
     assert float(gap.mean()) < 0.05
     points = torch.randn(1, 50, 3, generator=torch.Generator().manual_seed(0))
     for ours, theirs in zip(scene.field.geometry(points), model.field(scene.field.planes, points), strict=True):

@@ -205,7 +205,7 @@ def through(field, cameras, config, background=SKY):
 def test_spec_09_where_there_is_a_sky_weights_sum_to_one():
     model, views = model_of(), balls(1, 3)
     planes, targets = model.planes(noisy_views(views, given_first(views, 1))), pixels_of(views, 0)
-    near = replace(TINY.sampling, far=0.5)
+    near = replace(TINY.sampling, far=0.2)
     stopped = model.render(planes, targets.rays, sampling=near).weights.sum(-1)
     torch.testing.assert_close(stopped, torch.ones(256))
     without_sky = replace(near, last_opaque=False)
