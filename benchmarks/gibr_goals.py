@@ -160,14 +160,17 @@ def ablation_table(rows: Sequence[Row]) -> str:
 
 
 def worlds_table(rows: Sequence[Row]) -> str:
-    """A line per row."""
+    """A line per row. cost: its seconds over those of the first row, where both were measured on the same machine."""
     text = []
+    first = rows[0]["mean"].get("seconds")
     for row in rows:
         line = {"inputs": str(row["views"]), "sampler": row["variant"], "samples": str(row["samples"])}
         for column in (*SAMPLE_COLUMNS, *WORLD_COLUMNS):
             each = [world.get(column) for world in row["worlds"]]
             of_set = column.startswith("frechet")
             line[column] = spread_text(column, [row["mean"].get(column)] if of_set else each)
+            if column == "seconds" and first and row.get("machine") == rows[0].get("machine"):
+                line["cost"] = f"{row['mean']['seconds'] / first:.2f}"
         text.append(line)
     return text_table(text)
 
