@@ -46,7 +46,7 @@ SMALL_MACHINE_PRIOR = PriorConfig(
     coarse=None,
     fine=32,
     empty_is_far=True,
-    gradient_share=0.25,
+    gradient_share=0.1,
     settled_below=0.0,
     table_eps=1e-8,
 )
