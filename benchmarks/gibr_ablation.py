@@ -37,7 +37,11 @@ from diorama.worlds.stored import StoredMultiViews
 KINDS: tuple[Kind, ...] = ("object",)
 IN_QUESTION = ("full", "no-own-dropout", "regression")
 """Trained with every seed."""
-REST = ("no-cross-view", "no-polar", "no-agreement", "mean-pool", "tri-planes")
+REST = (
+    "no-cross-view", "no-polar", "no-agreement", "mean-pool", "tri-planes", "no-held-out", "no-held-out-no-own-dropout",
+)  # fmt: skip
+"""Trained with the first. no-held-out: no view that the network did not read is rendered in training, as a model that
+only denoises; own-plane dropout is then all that tells space from billboards."""
 INPUTS = 2
 """Views that are given when a network is measured."""
 
@@ -70,6 +74,10 @@ def recipe_of(variant: str, pixels: int) -> GIBRRecipe:
             training = replace(training, own_plane="keep")
         case "regression":
             training = replace(training, regression=True)
+        case "no-held-out":
+            training = replace(training, held_out=0)
+        case "no-held-out-no-own-dropout":
+            training = replace(training, held_out=0, own_plane="keep")
         case "no-cross-view":
             config = replace(config, network=replace(config.network, cross_view=False))
         case "no-polar":
@@ -123,7 +131,8 @@ def row_of(job: Job, bench: Bench) -> Row | None:
                 model, held, options.worlds, INPUTS, place, pixels=options.pixels,
                 sampling=GIBRSampling(own_plane=recipe.training.own_plane), denoise=not recipe.training.regression,
             )  # fmt: skip
-            diagnosis = diagnose(model, diagnosed(held, options, recipe), recipe.training)
+            asked = replace(recipe.training, held_out=1)  # of those, too, that learned without
+            diagnosis = diagnose(model, diagnosed(held, options, recipe), asked)
         strip(options.work, job.title, found)
         own = {"psnr_own_in": diagnosis.psnr_own_in, "psnr_own_out": diagnosis.psnr_own_out,
                "psnr_one_step": diagnosis.psnr_held_out, "psnr_mean_colour": diagnosis.psnr_mean_colour}  # fmt: skip
