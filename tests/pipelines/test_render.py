@@ -4,7 +4,6 @@ import errno
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,9 +15,8 @@ from diorama.cameras.camera_file import read_cameras
 from diorama.data.transforms import write_transforms
 from diorama.data.views import Frame
 from diorama.errors import InputError, OutputError
-from diorama.fields.sampled_planes import SampledPlanes, SampledPlanesConfig
 from diorama.pipelines import render as verb
-from diorama.pipelines.showing import PATHS, PIXELS_OF_A_MAP_PIXEL, camera_path, image_size, path_size
+from diorama.pipelines.showing import PATHS, camera_path, image_size
 from diorama.scenes.visibility import context_depth, observe
 from tests.oracles import OracleScene, exact_rendering, ring_cameras
 
@@ -229,23 +227,6 @@ def test_sizes_keep_the_aspect():
     assert image_size(cameras, 33, 11, even=True) == (34, 12)
     with pytest.raises(InputError, match="not possible"):
         image_size(cameras, 0, None)
-
-
-@dataclass(frozen=True)
-class SampledOracle(OracleScene):
-    """The closed-form world, said to be made of planes."""
-
-    field: SampledPlanes | None = None
-
-
-def test_films_of_sampled_scenes_are_as_fine_as_their_maps_unless_asked():
-    large, small, field = ring_cameras(1, 640, 360), ring_cameras(1, 64, 48), SampledPlanes(SampledPlanesConfig())
-    most = PIXELS_OF_A_MAP_PIXEL * max(field.config.side)
-    assert path_size(OracleScene(large), None, None) == (640, 360)
-    sampled = SampledOracle(large, field=field)
-    assert path_size(sampled, None, None) == (most, round(most * 360 / 640))
-    assert path_size(sampled, 321, None, even=True) == (322, 182)
-    assert path_size(SampledOracle(small, field=field), None, None) == (64, 48)
 
 
 @pytest.mark.parametrize("module", ["render", "export", "view"])

@@ -16,7 +16,7 @@ from diorama.errors import InputError
 from diorama.files import check_free, whole_file, whole_folder
 from diorama.pipelines.observed import Fading
 from diorama.pipelines.reconstruct import quiet
-from diorama.pipelines.showing import PathName, Shown, camera_path, frame_words, open_scene, path_size
+from diorama.pipelines.showing import PathName, Shown, camera_path, frame_words, image_size, open_scene
 from diorama.pipelines.uncertainty import What, open_spread, spread_words
 from diorama.scenes.visibility import context_depth
 from diorama.types import RenderFn, Rendering
@@ -47,8 +47,8 @@ def render(
     """Render a scene to a film (`.mp4`) or to a folder of PNG frames; returns where it was written.
 
     Along a named camera path of so many seconds, or from `cameras` of the user's frame at their own sizes (their frames
-    are called `names`, else numbered). width, height: pixels of the path's pictures; one alone keeps the aspect; unset:
-    those of the photos, or of a sampled scene what its maps can show (`showing.path_size`). depth: also 16-bit depth PNGs, for folders. observed: make pale what no photograph saw, and
+    are called `names`, else numbered). width, height: pixels of the path's pictures; unset: those of the photos; one
+    alone keeps the aspect. depth: also 16-bit depth PNGs, for folders. observed: make pale what no photograph saw, and
     into folders also write how many saw what. draw: renders in place of the scene's own `render`. tick: called after
     every frame, and every photograph that `observed` looks through. say: told what was written. Raises InputError for
     what cannot be, OutputError where something exists and `force` is not given.
@@ -58,7 +58,7 @@ def render(
     count = frame_count(seconds, fps)
     check_free(target, force=force)
     if cameras is None:
-        cameras = camera_path(scene, path, count, path_size(scene, width, height, even=film))
+        cameras = camera_path(scene, path, count, image_size(scene.cameras, width, height, even=film))
     elif film and len(cameras.size.unique(dim=0)) > 1:
         raise InputError("these cameras have several sizes, and a film has one. Give a folder: -o DIR.")
     draw = draw or scene.render
@@ -232,8 +232,7 @@ class Options:
     """Make pale what no photograph saw: reddish where something stood before it, bluish where it was in no frame.
     Into a folder also 8-bit PNGs of how many photographs saw what; observed.json explains them."""
     width: int | None = None
-    """Pixels; unset: as --height says with the aspect kept, else that of the photographs; of a scene that a model
-    sampled, at most four times as many as its maps have."""
+    """Pixels; unset: as --height says with the aspect kept, else that of the photographs."""
     height: int | None = None
     """Pixels; likewise."""
     fps: float = 30.0

@@ -13,7 +13,6 @@ from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import gaze, mean_up
 from diorama.data.views import Frame
 from diorama.errors import InputError
-from diorama.fields.sampled_planes import SampledPlanes
 from diorama.types import RenderFn, Rendering
 
 PathName = Literal["tour", "orbit", "spiral", "interpolate", "grid", "zoom"]
@@ -24,9 +23,6 @@ PATHS: tuple[PathName, ...] = ("tour", "orbit", "spiral", "interpolate", "grid",
 
 GRID_ROWS, GRID_YAW, GRID_PITCH = 5, math.radians(25.0), math.radians(12.0)
 """The grid: rows of pitch, and the largest yaw and pitch to either side."""
-
-PIXELS_OF_A_MAP_PIXEL = 4
-"""Pictures of a sampled scene are at most so much finer than the maps it is made of, unless a size is asked for."""
 
 
 @runtime_checkable
@@ -95,22 +91,6 @@ def image_size(cameras: Cameras, width: int | None, height: int | None, *, even:
     if not (0 < width <= 16384 and 0 < height <= 16384):
         raise InputError(f"pictures of {width} x {height} pixels are not possible. Give --width from 1 to 16384.")
     return (width + width % 2, height + height % 2) if even else (width, height)
-
-
-def path_size(scene: Shown, width: int | None, height: int | None, *, even: bool = False) -> tuple[int, int]:
-    """Width and height of a path's pictures: as asked (`image_size`), else those of the photographs.
-
-    A sampled scene holds nothing finer than its maps, and takes seconds for a large picture: unless another size is
-    asked for, the long side is at most `PIXELS_OF_A_MAP_PIXEL` times that of a map.
-    """
-    size = image_size(scene.cameras, width, height, even=even)
-    field = getattr(scene, "field", None)
-    if width is None and height is None and isinstance(field, SampledPlanes):
-        most = PIXELS_OF_A_MAP_PIXEL * max(field.config.side)
-        if max(size) > most:
-            width, height = (max(1, round(side * most / max(size))) for side in size)
-            return image_size(scene.cameras, width, height, even=even)
-    return size
 
 
 def camera_path(scene: Shown, name: PathName, count: int, size: tuple[int, int]) -> Cameras:
