@@ -159,8 +159,6 @@ def plan_fit(
             notes.append(f"photos differ in exposure (spread {spread:.2f}): a gain per photo is fitted")
     prior = None if isinstance(prior, NullPrior) else prior
     if prior is not None:
-        eps = settled.fit.prior.table_eps
-        settled = settled if eps is None else replace(settled, optim=replace(settled.optim, table_eps=eps))
         notes += prior_notes(prior, cameras, median)
     frame = FitFrame(near, median, radius if bounded else None)
     depth = None if geometry.depth is None else geometry.depth * scale

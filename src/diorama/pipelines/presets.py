@@ -48,7 +48,6 @@ SMALL_MACHINE_PRIOR = PriorConfig(
     empty_is_far=True,
     gradient_share=0.1,
     settled_below=0.0,
-    table_eps=1e-8,
 )
 """The published patch is ten times a photo batch; here one is rendered every fourth step, from the current proposals,
 and its weight is found by measuring gradients: the published sums belong to the published batch and units. Which levels

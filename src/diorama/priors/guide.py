@@ -57,9 +57,6 @@ class PriorConfig:
     """Share of the loudness so far in the new one (geometric mean): single patches differ a lot."""
     settled_below: float = 0.05
     """tau from which on the loudness stays, so that the prior's own growth with 1/sigma is kept."""
-    table_eps: float | None = None
-    """Adam's epsilon for the tables while a prior speaks. Entries that no photo touches move at full speed under the
-    published 1e-15, however faint the prior; None leaves it as it is."""
 
 
 class PatchGuide:
