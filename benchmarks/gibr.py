@@ -69,7 +69,7 @@ def jobs(options: Options) -> list[Job]:
 
 def check_names(options: Options) -> None:
     """InputError for variants and scenes that do not exist."""
-    known = (*gibr_ablation.IN_QUESTION, *gibr_ablation.REST, *gibr_photos.VARIANTS)
+    known = (*gibr_ablation.VARIANTS, *gibr_photos.VARIANTS)
     wrong = sorted(set(options.variants) - set(known))
     if wrong:
         raise InputError(f"unknown: {wrong}. Variants are {list(known)}.")

@@ -16,7 +16,7 @@ from benchmarks.gibr_figures import MEASURES, rounded
 from benchmarks.gibr_rows import Bench, Job, Options, one_thread
 from benchmarks.gibr_worlds import HELD_OUT, drawn_worlds, measure, strip, world_views, worlds_identity
 from benchmarks.machine import machine
-from benchmarks.rows import Row, code_digest, row_key
+from benchmarks.rows import Row, code_digest, locked, row_key
 from diorama.data.multiview import TENSORS, MultiViews, SceneBatches
 from diorama.data.tensors import load_tensors
 from diorama.errors import InputError
@@ -37,11 +37,14 @@ from diorama.worlds.stored import StoredMultiViews
 KINDS: tuple[Kind, ...] = ("object",)
 IN_QUESTION = ("full", "no-own-dropout", "regression")
 """Trained with every seed."""
+ALONE = "full-alone"
+"""The network of `full`, asked about the given views alone, as the regression is: nothing is denoised."""
 REST = (
     "no-cross-view", "no-polar", "no-agreement", "mean-pool", "tri-planes", "no-held-out", "no-held-out-no-own-dropout",
 )  # fmt: skip
 """Trained with the first. no-held-out: no view that the network did not read is rendered in training, as a model that
 only denoises; own-plane dropout is then all that tells space from billboards."""
+VARIANTS = (*IN_QUESTION, ALONE, *REST)
 INPUTS = 2
 """Views that are given when a network is measured."""
 
@@ -51,10 +54,9 @@ LEARNING = ("diorama.systems.gibr", "diorama.training.network")
 
 def jobs(options: Options) -> Iterator[Job]:
     """Every network."""
-    every = (*IN_QUESTION, *REST)
-    for variant in options.variants or every:
-        if variant in every:
-            for seed in options.seeds if variant in IN_QUESTION else options.seeds[:1]:
+    for variant in options.variants or VARIANTS:
+        if variant in VARIANTS:
+            for seed in options.seeds[:1] if variant in REST else options.seeds:
                 yield Job("ablation", "objects", INPUTS, variant, seed)
 
 
@@ -68,7 +70,7 @@ def recipe_of(variant: str, pixels: int) -> GIBRRecipe:
     planes = config.planes
     assert isinstance(planes, IBPlanesConfig)
     match variant:
-        case "full":
+        case "full" | "full-alone":
             pass
         case "no-own-dropout":
             training = replace(training, own_plane="keep")
@@ -90,7 +92,7 @@ def recipe_of(variant: str, pixels: int) -> GIBRRecipe:
         case "tri-planes":
             config = replace(config, planes=TriPlanesConfig(channels=planes.maps // 3, hidden=planes.hidden))
         case _:
-            raise InputError(f"unknown: {variant}. Variants are {[*IN_QUESTION, *REST]}.")
+            raise InputError(f"unknown: {variant}. Variants are {list(VARIANTS)}.")
     return replace(whole, config=config, training=training)
 
 
@@ -105,12 +107,12 @@ def in_minutes(recipe: GIBRRecipe) -> GIBRRecipe:
 
 
 def row_of(job: Job, bench: Bench) -> Row | None:
-    """Train and measure one network."""
-    options = bench.options
+    """Train and measure one network; `full-alone` is `full`, asked otherwise."""
+    options, network = bench.options, "full" if job.variant == ALONE else job.variant
     recipe = recipe_of(job.variant, options.pixels)
     length = {"steps": options.steps} if options.minutes is None else {"minutes": options.minutes}
     learns = {
-        "variant": job.variant, "seed": job.seed, "config": to_json(recipe.config),
+        "variant": network, "seed": job.seed, "config": to_json(recipe.config),
         "training": to_json(recipe.training), "loop": to_json(recipe.loop), "batch": recipe.batch,
         "views": recipe.config.views, "code": code_digest(LEARNING), "worlds": data_identity(options),
         "machine": None if options.minutes is None else machine_of_one_thread(), **length,
@@ -121,15 +123,17 @@ def row_of(job: Job, bench: Bench) -> Row | None:
         "measured": measured,
         "code": code_digest((*LEARNING, "diorama.pipelines.gibr", *MEASURES)),
     }
-    run = options.work / "runs" / f"{job.title}_{row_key(learns)}"
+    run = options.work / "runs" / f"{replace(job, variant=network).title}_{row_key(learns)}"
+    denoise = not recipe.training.regression and job.variant != ALONE
 
     def make(place: Path) -> Row:
         with one_thread():
-            model, facts = trained(recipe, job.seed, run, options)
+            with locked(run):
+                model, facts = trained(recipe, job.seed, run, options)
             held = drawn_worlds(options.work, KINDS, options.worlds, held_out=True)
             found = measure(
                 model, held, options.worlds, INPUTS, place, pixels=options.pixels,
-                sampling=GIBRSampling(own_plane=recipe.training.own_plane), denoise=not recipe.training.regression,
+                sampling=GIBRSampling(own_plane=recipe.training.own_plane), denoise=denoise,
             )  # fmt: skip
             asked = replace(recipe.training, held_out=1)  # of those, too, that learned without
             diagnosis = diagnose(model, diagnosed(held, options, recipe), asked)

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import gibr_ablation, gibr_inputs, gibr_photos, gibr_worlds
 from benchmarks.gibr import jobs, main
-from benchmarks.gibr_ablation import IN_QUESTION, REST, recipe_of
+from benchmarks.gibr_ablation import ALONE, IN_QUESTION, REST, recipe_of
 from benchmarks.gibr_figures import psnr_over, scene_values, set_values, true_sight
 from benchmarks.gibr_goals import paired, report, statistic, verdicts, worlds_table
 from benchmarks.gibr_photos import CASES, VARIANTS, Blurred, Case, Flat, preset_of, windows
@@ -54,6 +54,7 @@ def test_three_seeds_for_what_is_in_question_and_one_for_the_rest():
     due = jobs(Options(tables=("ablation",)))
     counts = {variant: sum(job.variant == variant for job in due) for variant in (*IN_QUESTION, *REST)}
     assert counts == dict.fromkeys(IN_QUESTION, 3) | dict.fromkeys(REST, 1)
+    assert [job.seed for job in due if job.variant == ALONE] == [0, 1, 2]
     assert [job.views for job in jobs(Options(tables=("inputs",)))] == [0, 1, 2, 4, 6]
     assert len(jobs(Options(tables=("samplers",)))) == 5
     photos = jobs(Options(tables=("photos",)))
@@ -245,14 +246,18 @@ def test_a_miniature_of_the_ablation_trains_every_network_once_and_shards_share_
         return train(*arguments, **rest)
 
     monkeypatch.setattr(gibr_ablation, "train", counted)
-    options = replace(mini, variants=("full", "regression", "tri-planes", "no-held-out"))
+    options = replace(mini, variants=("full", "regression", "tri-planes", "no-held-out", ALONE))
     main(replace(options, shard="1/2"))
-    assert len(trained) == 2
+    assert len(trained) == 3, "full, tri-planes, and the first again: a run that is finished already"
     main(replace(options, shard="2/2"))
-    assert len(trained) == 4
-    assert "all 4 rows that there are" in capsys.readouterr().out
+    assert len(trained) == 5
+    assert "all 5 rows that there are" in capsys.readouterr().out
     rows = json.loads(options.results.read_text())["rows"]
     assert {row["variant"] for row in rows} == set(options.variants)
+    whole, alone = (next(row for row in rows if row["variant"] == variant) for variant in ("full", ALONE))
+    assert alone["seconds"] == whole["seconds"], "one network, asked twice"
+    assert alone["mean"]["psnr_own_in"] == whole["mean"]["psnr_own_in"]
+    assert alone["mean"]["psnr"] != whole["mean"]["psnr"]
     for one in rows:
         assert one["steps"] == 2
         assert one["mean"].keys() >= {"psnr", "ssim", "depth_rank_corr", "confirmed", "near_mass", "psnr_own_in"}
@@ -262,12 +267,12 @@ def test_a_miniature_of_the_ablation_trains_every_network_once_and_shards_share_
     assert (options.work / "ablation.png").is_file()
     shutil.rmtree(options.work)
     main(options)
-    assert len(trained) == 4, "rows are found in the results where the work folder is gone"
+    assert len(trained) == 5, "rows are found in the results where the work folder is gone"
     told = capsys.readouterr().out
     assert "against the regression, hidden pixels" in told
     monkeypatch.setattr(gibr_ablation, "code_digest", lambda modules: "other code")
     main(replace(options, variants=("full",)))
-    assert len(trained) == 5, "rows of other code are no rows of this one"
+    assert len(trained) == 6, "rows of other code are no rows of this one"
 
 
 def test_a_miniature_of_inputs_and_samplers_goes_on_where_it_was_stopped(mini, monkeypatch, tmp_path, capsys):
