@@ -64,8 +64,9 @@ from diorama.worlds.layouts import Kind
 ROOT = Path(__file__).resolve().parents[1]
 MAIN = (BASELINE, "tv", TRAINED)
 """Fitted with every seed."""
-REST = ("photo-only", "paper-terms", "tv-4x", "prior-4x", "prior-no-photos")
-"""Fitted with the first seed, at the first number of views. tv-4x: as many weights tried for one prior as the other."""
+REST = ("photo-only", "paper-terms", "tv-4x", "prior-4x", "prior-no-photos", "prior-eps")
+"""Fitted with the first seed, at the first number of views. tv-4x: as many weights tried for one prior as the other.
+prior-eps: Adam's epsilon for the tables is 1e-8, so that entries which no photo touches hardly move."""
 PAPER_STEPS = 12_000
 """Length of the published run, in which the published schedules are counted."""
 LOUDER = 4.0
@@ -265,6 +266,8 @@ def preset_of(variant: str, shape: CaptureShape) -> FitPreset:
             share = guided.gradient_share
             assert share is not None, "preset `few` sets the loudness of its prior by measuring"
             return replace(whole, fit=replace(whole.fit, prior=replace(guided, gradient_share=LOUDER * share)))
+        case "prior-eps":
+            return replace(whole, optim=replace(whole.optim, table_eps=1e-8))
         case "prior-no-photos":
             guided = replace(guided, patches=replace(patches, photo_share=0.0))
             return replace(whole, fit=replace(whole.fit, prior=guided))
