@@ -1,8 +1,8 @@
 """What the parts of GIBR are worth: small networks that differ in one thing each and learn equally long.
 
 All read the same worlds of one to four objects. Asked about held-out worlds, each is given the same two views; all but
-the regression denoise two more, as they learned to; then views that were neither given nor denoised are rendered. The
-regression learned from two to four clean views at a time, so that it is not at a loss with two.
+the regression and `full-alone` denoise two more, as they learned to; then views that were neither given nor denoised
+are rendered. The regression learned from two to four clean views at a time, so that it is not at a loss with two.
 """
 
 import time
@@ -53,7 +53,7 @@ LEARNING = ("diorama.systems.gibr", "diorama.training.network")
 
 
 def jobs(options: Options) -> Iterator[Job]:
-    """Every network."""
+    """Every network, and the whole one once more, asked otherwise."""
     for variant in options.variants or VARIANTS:
         if variant in VARIANTS:
             for seed in options.seeds[:1] if variant in REST else options.seeds:
@@ -70,7 +70,7 @@ def recipe_of(variant: str, pixels: int) -> GIBRRecipe:
     planes = config.planes
     assert isinstance(planes, IBPlanesConfig)
     match variant:
-        case "full" | "full-alone":
+        case "full":
             pass
         case "no-own-dropout":
             training = replace(training, own_plane="keep")
@@ -109,7 +109,7 @@ def in_minutes(recipe: GIBRRecipe) -> GIBRRecipe:
 def row_of(job: Job, bench: Bench) -> Row | None:
     """Train and measure one network; `full-alone` is `full`, asked otherwise."""
     options, network = bench.options, "full" if job.variant == ALONE else job.variant
-    recipe = recipe_of(job.variant, options.pixels)
+    recipe = recipe_of(network, options.pixels)
     length = {"steps": options.steps} if options.minutes is None else {"minutes": options.minutes}
     learns = {
         "variant": network, "seed": job.seed, "config": to_json(recipe.config),
