@@ -2,17 +2,17 @@
 
     python -m benchmarks.diffusionerf                          # the test scenes, touched once per frozen config
     python -m benchmarks.diffusionerf --split development      # the scenes to tune on
-    python -m benchmarks.diffusionerf --equal steps seconds    # equal steps, and equal seconds too
+    python -m benchmarks.diffusionerf --equal steps            # equal steps alone
     python -m benchmarks.diffusionerf --shard 1/2              # half of the fits; the other half: --shard 2/2
 
 Fits see no depth truth. Pixels of procedural rooms count as hidden where no training photo shows the surface. Rows are
-found again by the hash of everything that decides them, under `out/diffusionerf` or, where that is gone, in the file of
-results, so that a run that was stopped goes on, on another machine too; contact sheets lie in `out`. Shards share both
-folders and may run side by side. Differences to `few` are paired: same scene, same photos, same seed. The last lines
-say which goals were reached (`pairs.GOALS`); the exit code is 1 if one was not.
+found again by the hash of their settings and data, under `out/diffusionerf` or, where that is gone, in the file of
+results, so that a run that was stopped goes on, on another machine too; each notes the code that made it, and `--again`
+takes none of other code. Contact sheets lie in `out`. Shards share both folders and may run side by side. Differences
+to `few` are paired: same scene, same photos, same seed. The last lines say which goals were reached (`pairs.GOALS`);
+the exit code is 1 if one was not.
 """
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,9 @@ from benchmarks.rows import (
     NOT_OF_A_FIT,
     Row,
     code_digest,
+    kept_row,
     locked,
+    other_code_note,
     row_key,
     save_rows,
     stack_strips,
@@ -65,8 +67,9 @@ ROOT = Path(__file__).resolve().parents[1]
 MAIN = (BASELINE, "tv", TRAINED)
 """Fitted with every seed."""
 REST = ("photo-only", "paper-terms", "tv-4x", "prior-4x", "prior-no-photos", "prior-eps")
-"""Fitted with the first seed, at the first number of views. tv-4x: as many weights tried for one prior as the other.
-prior-eps: Adam's epsilon for the tables is 1e-8, so that entries which no photo touches hardly move."""
+"""Fitted with the first seed, at the first number of views and for equal steps. tv-4x: as many weights tried for one
+prior as the other. prior-eps: Adam's epsilon for the tables is 1e-8, so that entries which no photo touches hardly
+move."""
 PAPER_STEPS = 12_000
 """Length of the published run, in which the published schedules are counted."""
 LOUDER = 4.0
@@ -119,8 +122,8 @@ class Options:
     variants: tuple[str, ...] = (*MAIN, *REST)
     seeds: tuple[int, ...] = (0, 1, 2)
     """For the baseline, total variation and the prior; the other variants take the first."""
-    equal: tuple[Equal, ...] = ("steps",)
-    """What all fits have the same of: steps, seconds, or first the one and then the other."""
+    equal: tuple[Equal, ...] = ("steps", "seconds")
+    """What all fits have the same of: steps, then seconds (baseline, total variation and prior alone)."""
     steps: int = 1000
     seconds: float = 60.0
     prior: str | None = None
@@ -135,6 +138,8 @@ class Options:
     """Scenes, cached rows and contact sheets."""
     results: Path = ROOT / "benchmarks" / "results" / "diffusionerf.json"
     device: str | None = None
+    again: bool = False
+    """Make rows anew that other code made than the present one."""
     shard: str = "1/1"
     """I/N: the I-th of N parts of the fits, for N processes that share the folders (one thread each, on N cores)."""
 
@@ -178,12 +183,12 @@ def main(options: Options) -> int:
     if parts > 1:
         rows = list(run(options, prior, fit=False))
         print(f"shard {part + 1} of {parts} is done; below are all {len(rows)} rows that there are so far")
+    other = other_code_note(rows, [code_of_fits()] * len(rows))
     print("\n" + table(rows))
     print(f"\npaired differences to `{BASELINE}` (mean +- standard error, number of pairs)\n" + paired_table(rows))
     print("\n" + verdict_text(rows))
     print(f"\ncontact sheets: {options.work}/*.png")
-    if note is not None:
-        print(note)
+    print("\n".join(line for line in (note, other) if line is not None))
     return 1 if any(verdict.reached is False for verdict in verdicts(rows)) else 0
 
 
@@ -202,7 +207,7 @@ def run(options: Options, prior: Prior | None, *, fit: bool = True) -> Iterator[
 
     fit: False makes nothing, and yields what there is of all shards.
     """
-    code = code_digest((*FIT, "diorama.priors.prior"), NOT_OF_A_FIT)
+    code = code_of_fits()
     known = CASES[options.split]
     wrong = [name for name in options.scenes if name not in {case.name for case in known}]
     wrong += [name for name in options.variants if name not in (*MAIN, *REST)]
@@ -231,6 +236,11 @@ def run(options: Options, prior: Prior | None, *, fit: bool = True) -> Iterator[
             stack_strips(options.work / f"{case.name}.png", strips)
 
 
+def code_of_fits() -> str:
+    """What stands for the code that makes a row."""
+    return code_digest((*FIT, "diorama.priors.prior"), NOT_OF_A_FIT)
+
+
 def open_case(case: Case, options: Options) -> Views:
     """The photographs of a case, with depth truth and object masks where there are any."""
     if isinstance(case.place, str):
@@ -243,7 +253,7 @@ def jobs(case: Case, options: Options) -> Iterator[Job]:
     for equal in options.equal:
         for count in case.views:
             for variant in options.variants:
-                if variant in REST and not (case.ablate and count == case.views[0]):
+                if variant in REST and (equal == "seconds" or not case.ablate or count != case.views[0]):
                     continue
                 if variant == "tv" and count in case.without_total_variation:
                     continue
@@ -312,20 +322,18 @@ def row_of(
     preset = preset_of(job.variant, capture_shape(train.cameras))
     chosen = prior_of(job.variant, prior)
     length: dict[str, Any] = {"steps": options.steps} if job.equal == "steps" else {"budget": options.seconds}
-    key = row_key(
+    decides = (
         {"scene": job.case.name, "variant": job.variant, "seed": job.seed, "preset": to_json(preset),
-         "split": split.digest, "photos": identity_of(job.case, views, options), "code": code,
+         "split": split.digest, "photos": identity_of(job.case, views, options),
          "device": choose_device(options.device), "prior": None if chosen is None else [chosen.kind, chosen.checksum],
          "machine": machine() if job.equal == "seconds" else None, **length}
     )  # fmt: skip
+    key = row_key(decides)
     stored = options.work / "rows" / f"{job.title}_{key}.json"
-    if stored.is_file():
-        return json.loads(stored.read_text(encoding="utf-8"))
-    if key in committed:
-        return committed[key]
-    if not fit:
-        return None
-    place = options.work / "scenes" / f"{job.title}_{key}"
+    row = kept_row(key, code, stored, committed, again=options.again)
+    if row is not None or not fit:
+        return row
+    place = options.work / "scenes" / f"{job.title}_{row_key(decides | {'code': code})}"
     stored.parent.mkdir(parents=True, exist_ok=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     if (place / "scene.json").is_file():
@@ -350,17 +358,11 @@ def row_of(
 def identity_of(case: Case, views: Views, options: Options) -> Any:
     """What stands for the photos of a case in the key of a row.
 
-    Real ones: their hashes. Procedural ones: what they are drawn by, since another processor may round a pixel another
-    way.
+    Real ones: their hashes. Procedural ones: their seed, since another processor may round a pixel another way.
     """
     if isinstance(case.place, str):
         return input_hashes(views)
-    return [
-        *case.place,
-        WORLDS_SEED,
-        *options.room_size,
-        code_digest(("diorama.worlds.dataset", "diorama.worlds.layouts")),
-    ]
+    return [*case.place, WORLDS_SEED, *options.room_size]
 
 
 def prior_of(variant: str, trained: Prior | None) -> Prior | None:

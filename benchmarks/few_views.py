@@ -5,11 +5,10 @@
 
 Every photo set is fitted with `laptop`, with `few`, with `few` minus each of its parts, and with `few` plus each part
 that it leaves out, for the same number of steps, and measured on its every8 test photos. Rows are cached under
-`out/few_views` by the hash of everything that decides them (settings, photos, code), so that a run that was stopped
-goes on; contact sheets lie beside them.
+`out/few_views` by the hash of settings and photos, so that a run that was stopped goes on; each notes the code that
+made it, and `--again` takes none of other code. Contact sheets lie beside them.
 """
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,17 @@ from typing import Any
 import tyro
 
 from benchmarks.machine import machine
-from benchmarks.rows import FIT, NOT_OF_A_FIT, code_digest, row_key, save_rows, stack_strips, write_strip
+from benchmarks.rows import (
+    FIT,
+    NOT_OF_A_FIT,
+    code_digest,
+    kept_row,
+    other_code_note,
+    row_key,
+    save_rows,
+    stack_strips,
+    write_strip,
+)
 from diorama.cameras.poses import capture_shape
 from diorama.data.open import open_views
 from diorama.data.splits import make_split
@@ -88,6 +97,8 @@ class Options:
     """Scenes, cached rows and contact sheets."""
     results: Path = RESULTS
     device: str | None = None
+    again: bool = False
+    """Make rows anew that other code made than the present one."""
 
 
 def main(options: Options) -> int:
@@ -102,7 +113,8 @@ def main(options: Options) -> int:
         values = ", ".join(f"{c} {format_value(c, row['mean'].get(c))}" for c in ("psnr", "near_mass"))
         print(f"{row['scene']} {row['variant']} seed {row['seed']}: {values}, {row['seconds']} s", flush=True)
         save(options.results, rows)
-    print("\n" + table(rows))
+    other = other_code_note(rows, [code_digest(FIT, NOT_OF_A_FIT)] * len(rows))
+    print("\n" + table(rows) + ("" if other is None else f"\n\n{other}"))
     print(f"\ncontact sheets: {options.work}/*.png")
     failures = check(rows)
     print("\n".join(failures) if failures else "checks passed")
@@ -141,13 +153,14 @@ def row_of(name: str, case: Case, variant: str, seed: int, views: Views, code: s
     length = {"budget": options.budget} if options.budget else {"steps": options.steps}
     decides = {
         "scene": name, "variant": variant, "seed": seed, "preset": to_json(preset), "split": split.digest,
-        "photos": input_hashes(views), "code": code, "device": options.device, **length,
+        "photos": input_hashes(views), "device": options.device, **length,
     }  # fmt: skip
     key = row_key(decides)
     stored = options.work / "rows" / f"{name}_{variant}_{seed}_{key}.json"
-    if stored.is_file():
-        return json.loads(stored.read_text())
-    place = options.work / "scenes" / f"{name}_{variant}_{seed}_{key}"
+    known = kept_row(key, code, stored, {}, again=options.again)
+    if known is not None:
+        return known
+    place = options.work / "scenes" / f"{name}_{variant}_{seed}_{row_key(decides | {'code': code})}"
     stored.parent.mkdir(parents=True, exist_ok=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     scene: Scene

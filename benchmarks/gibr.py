@@ -7,9 +7,9 @@
 
 ablation: small networks that differ in one thing, as many steps each as ten minutes of one core. inputs, samplers:
 trained weights on held-out worlds, whose depth and hidden pixels are known exactly. photos: few photographs of real
-captures. Rows are found again by the hash of everything that decides them (settings, data, code), under `out/gibr` or,
-where that is gone, in the file of results, so that a run that was stopped goes on; networks, worlds and scenes lie in
-`out` too.
+captures. Rows are found again by the hash of their settings and data, under `out/gibr` or, where that is gone, in the
+file of results, so that a run that was stopped goes on; each notes the code that made it, and `--again` takes none of
+other code. Networks, worlds and scenes lie in `out` too.
 The perceptual measure was named before the runs: the Frechet distance of `random-conv-v1` features. The last lines say
 which goals were reached (`gibr_goals.verdicts`); the exit code is 1 if one was not.
 """
@@ -24,7 +24,7 @@ from benchmarks import gibr_ablation, gibr_inputs, gibr_photos
 from benchmarks.gibr_goals import report, verdicts
 from benchmarks.gibr_rows import COMMAND, IDENTITY, Bench, Job, Options
 from benchmarks.gibr_worlds import strip_file
-from benchmarks.rows import Row, locked, save_rows, stack_strips
+from benchmarks.rows import Row, locked, other_code_note, save_rows, stack_strips
 from diorama.errors import InputError
 from diorama.eval.tables import format_value
 
@@ -49,10 +49,12 @@ def main(options: Options) -> int:
     if parts > 1:
         rows = list(run(replace(bench, make=False)))
         print(f"shard {part + 1} of {parts} is done; below are all {len(rows)} rows that there are so far")
+    present = {table: code_of(table) for table in {row["table"] for row in rows}}
+    other = other_code_note(rows, [present[row["table"]] for row in rows])
     print("\n" + report(rows))
     for name in sheets(options):
         print(f"contact sheet: {name}")
-    print("\n".join(notes))
+    print("\n".join(notes if other is None else [*notes, other]))
     return 1 if any(verdict.reached is False for verdict in verdicts(rows)) else 0
 
 
@@ -65,6 +67,17 @@ def jobs(options: Options) -> list[Job]:
     if "photos" in options.tables:
         found += gibr_photos.jobs(options)
     return found
+
+
+def code_of(table: str) -> str:
+    """What stands for the code that would make a table's rows now."""
+    match table:
+        case "ablation":
+            return gibr_ablation.code()
+        case "photos":
+            return gibr_photos.code()
+        case _:
+            return gibr_inputs.code()
 
 
 def check_names(options: Options) -> None:

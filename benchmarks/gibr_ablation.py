@@ -106,6 +106,11 @@ def in_minutes(recipe: GIBRRecipe) -> GIBRRecipe:
     )  # fmt: skip
 
 
+def code() -> str:
+    """What stands for the code that makes a row."""
+    return code_digest((*LEARNING, "diorama.pipelines.gibr", *MEASURES))
+
+
 def row_of(job: Job, bench: Bench) -> Row | None:
     """Train and measure one network; `full-alone` is `full`, asked otherwise."""
     options, network = bench.options, "full" if job.variant == ALONE else job.variant
@@ -114,16 +119,12 @@ def row_of(job: Job, bench: Bench) -> Row | None:
     learns = {
         "variant": network, "seed": job.seed, "config": to_json(recipe.config),
         "training": to_json(recipe.training), "loop": to_json(recipe.loop), "batch": recipe.batch,
-        "views": recipe.config.views, "code": code_digest(LEARNING), "worlds": data_identity(options),
+        "views": recipe.config.views, "worlds": data_identity(options),
         "machine": None if options.minutes is None else machine_of_one_thread(), **length,
     }  # fmt: skip
-    measured = worlds_identity(KINDS, options.worlds, held_out=True)
-    decides = {
-        "learns": learns,
-        "measured": measured,
-        "code": code_digest((*LEARNING, "diorama.pipelines.gibr", *MEASURES)),
-    }
-    run = options.work / "runs" / f"{replace(job, variant=network).title}_{row_key(learns)}"
+    decides = {"learns": learns, "measured": worlds_identity(KINDS, options.worlds, held_out=True)}
+    by = row_key(learns | {"code": code_digest(LEARNING)})
+    run = options.work / "runs" / f"{replace(job, variant=network).title}_{by}"
     denoise = not recipe.training.regression and job.variant != ALONE
 
     def make(place: Path) -> Row:
@@ -143,7 +144,7 @@ def row_of(job: Job, bench: Bench) -> Row | None:
         row = found.row()
         return {**row, "mean": row["mean"] | rounded(own), "loss_by_t": rounded(diagnosis.loss_by_t), **facts}
 
-    return bench.row(job, decides, make)
+    return bench.row(job, decides, code(), make)
 
 
 def machine_of_one_thread() -> Row:

@@ -37,6 +37,11 @@ def jobs(options: Options) -> Iterator[Job]:
             yield Job("samplers", "worlds", SAMPLED_INPUTS, name)
 
 
+def code() -> str:
+    """What stands for the code that makes a row."""
+    return code_digest(DRAWING)
+
+
 def row_of(job: Job, bench: Bench) -> Row | None:
     """Ask the trained model about held-out worlds; None where there is none."""
     model, options, sampling = bench.model, bench.options, SAMPLERS[job.variant]
@@ -47,7 +52,7 @@ def row_of(job: Job, bench: Bench) -> Row | None:
     decides = {
         "model": model.checksum, "sampling": to_json(sampling), "samples": options.samples,
         "pixels": model.config.pixels, "measured": worlds_identity(WORLD_KINDS, options.worlds, held_out=True),
-        "count": count, "code": code_digest(DRAWING), "machine": machine() if timed else None,
+        "count": count, "machine": machine() if timed else None,
     }  # fmt: skip
 
     def make(place: Path) -> Row:
@@ -58,4 +63,4 @@ def row_of(job: Job, bench: Bench) -> Row | None:
         strip(options.work, job.title, found)
         return {**found.row(), "model": model.checksum, "samples": options.samples, "pixels": model.config.pixels}
 
-    return bench.row(job, decides, make)
+    return bench.row(job, decides, code(), make)

@@ -171,7 +171,7 @@ def scene_of(job: Job, photos: Photos, bench: Bench, model: GIBR | None) -> Scen
     drawing = Drawing(options.samples if refined else 1)
     if variant.startswith("regression"):
         drawing = Drawing(extra=ExtraViews(count=0))
-    key = row_key(scene_decides(job, photos, bench, model) | {"variant": variant})
+    key = row_key(scene_decides(job, photos, bench, model) | {"variant": variant, "code": code()})
     place = options.work / "scenes" / f"{photos.case.name}_{job.views}_{variant}_{job.seed}_{key}"
     with locked(place):
         if (place / "scene.json").is_file():
@@ -193,7 +193,7 @@ def scene_decides(job: Job, photos: Photos, bench: Bench, model: GIBR | None) ->
         "photos": photos.hashes, "split": photos.split.digest, "preset": to_json(preset_of(job.variant, given)),
         "steps": options.fit_steps, "samples": options.samples,
         "model": None if model is None else model.checksum, "device": choose_device(options.device),
-        "seed": job.seed, "scene_code": code_digest(FIT if model is None else (*FIT, *DRAWN)),
+        "seed": job.seed,
     }  # fmt: skip
 
 
@@ -263,6 +263,11 @@ def render_of(job: Job, photos: Photos, bench: Bench, model: GIBR | None) -> tup
 # Rows ----------------------------------------------------------------------------------------------------------------
 
 
+def code() -> str:
+    """What stands for the code that makes a row."""
+    return code_digest((*MEASURES, *FIT, *DRAWN))
+
+
 def row_of(job: Job, bench: Bench) -> Row | None:
     """Measure one method on one set of photos; None without the model or the capture that it needs."""
     options = bench.options
@@ -274,7 +279,7 @@ def row_of(job: Job, bench: Bench) -> Row | None:
     photos = photos_of(case, job.views, options)
     blur = bench.model.config.pixels if bench.model and job.variant == "fit-blurred" else None
     decides = scene_decides(job, photos, bench, model) | {
-        "side": options.side, "tests": options.tests, "blur": blur, "code": code_digest((*MEASURES, *FIT)),
+        "side": options.side, "tests": options.tests, "blur": blur,
     }  # fmt: skip
 
     def make(place: Path) -> Row:
@@ -282,7 +287,7 @@ def row_of(job: Job, bench: Bench) -> Row | None:
         render, facts = render_of(job, photos, bench, model)
         return {**measured(job, photos, render, bench), **facts}
 
-    return bench.row(job, decides, make)
+    return bench.row(job, decides, code(), make)
 
 
 def measured(job: Job, photos: Photos, render: RenderFn, bench: Bench) -> Row:

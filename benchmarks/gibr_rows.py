@@ -1,6 +1,5 @@
 """Options of the benchmark of GIBR, its rows, and where they are found again."""
 
-import json
 import os
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.rows import Row, row_key, stored_rows
+from benchmarks.rows import Row, kept_row, row_key, stored_rows
 from diorama.errors import InputError
 from diorama.files import write_json
 from diorama.nets.pretrained import shipped
@@ -76,6 +75,8 @@ class Options:
     """Worlds, runs, scenes, cached rows and contact sheets."""
     results: Path = ROOT / "benchmarks" / "results" / "gibr.json"
     device: str | None = None
+    again: bool = False
+    """Make rows anew that other code made than the present one."""
 
     @property
     def part(self) -> tuple[int, int]:
@@ -140,23 +141,21 @@ class Bench:
         known = {row["key"]: row for row in stored_rows(options.results) if "key" in row}
         return Bench(options, model, regression, known, tuple(notes))
 
-    def row(self, job: Job, decides: Row, make: Callable[[Path], Row], *, look: bool = True) -> Row | None:
+    def row(self, job: Job, decides: Row, code: str, make: Callable[[Path], Row], *, look: bool = True) -> Row | None:
         """A row from the work folder, from the committed results, or made now; None where it is not to be made.
 
-        decides: all that decides the row, besides its name. make: gets a folder for what it must not do twice.
+        decides: settings and data, besides the row's name. code: what stands for the code that makes it.
+        make: gets a folder for what it must not do twice.
         look: False where rows of the committed file do not count.
         """
         key = row_key({**job.identity, **decides})
         stored = self.options.work / "rows" / f"{job.title}_{key}.json"
-        if stored.is_file():
-            return json.loads(stored.read_text(encoding="utf-8"))
-        if look and key in self.committed:
-            return self.committed[key]
-        if not self.make:
-            return None
-        place = self.options.work / "parts" / f"{job.title}_{key}"
+        row = kept_row(key, code, stored, self.committed if look else {}, again=self.options.again)
+        if row is not None or not self.make:
+            return row
+        place = self.options.work / "parts" / f"{job.title}_{row_key({'row': key, 'code': code})}"
         place.mkdir(parents=True, exist_ok=True)
-        row = {"key": key, **job.identity, "code": decides["code"], **make(place), "machine": machine()}
+        row = {"key": key, **job.identity, "code": code, **make(place), "machine": machine()}
         write_json(stored, row)
         return row
 

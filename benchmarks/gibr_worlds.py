@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.gibr_figures import Sight, means, rounded, sample_values, scene_values, set_values, true_sight
 from benchmarks.rooms import WORLDS_SEED
-from benchmarks.rows import Row, code_digest, locked, write_strip
+from benchmarks.rows import Row, locked, write_strip
 from diorama.data.multiview import MultiViews, multi_views_of
 from diorama.data.square import square_crop
 from diorama.data.tensors import load_tensors, save_tensors
@@ -54,8 +54,7 @@ def drawn_worlds(work: Path, kinds: tuple[Kind, ...], count: int, *, held_out: b
 
 def worlds_identity(kinds: tuple[Kind, ...], count: int, *, held_out: bool) -> Any:
     """What stands for drawn worlds in the key of a row: another processor may round a pixel another way."""
-    code = code_digest(("diorama.worlds.dataset", "diorama.worlds.layouts"))
-    return [*kinds, count, WORLDS_SEED if held_out else 0, SIDE, WORLD_VIEWS, list(ZOOM), code]
+    return [*kinds, count, WORLDS_SEED if held_out else 0, SIDE, WORLD_VIEWS, list(ZOOM)]
 
 
 def world_views(worlds: StoredMultiViews, index: int, pixels: int) -> MultiViews:

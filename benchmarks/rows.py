@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,25 @@ class _Bare(ast.NodeTransformer):
 
 
 def row_key(decides: Row) -> str:
-    """The name of a row: a hash of everything that decides it."""
+    """The name of a row: a hash of the settings and data that decide it. Its code is noted in the row, not hashed."""
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def kept_row(key: str, code: str, stored: Path, committed: Mapping[str, Row], *, again: bool) -> Row | None:
+    """A row made before: from its own file or, where that is gone, from the committed results; None if there is none.
+
+    again: rows of other code than `code` do not count.
+    """
+    found = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else committed.get(key)
+    return None if found is None or (again and found["code"] != code) else found
+
+
+def other_code_note(rows: Sequence[Row], present: Sequence[str]) -> str | None:
+    """A line about rows that other code made than the present one, which is given row by row; None without such."""
+    count = sum(row["code"] != code for row, code in zip(rows, present, strict=True))
+    if not count:
+        return None
+    return f"{count} of {len(rows)} rows were made by other code, with these settings and data; --again makes them anew"
 
 
 @contextmanager

@@ -37,8 +37,9 @@ def test_every_variant_that_is_no_prior_alone_changes_the_fit():
 
 def test_three_seeds_for_the_three_in_question_and_one_for_the_rest():
     due = list(jobs(TEST[0], Options()))
-    counts = [sum(job.variant == v and job.views == 3 for job in due) for v in (*MAIN, *REST)]
-    assert counts == [3] * len(MAIN) + [1] * len(REST)
+    for equal, rest in (("steps", 1), ("seconds", 0)):
+        some = [job.variant for job in due if job.views == 3 and job.equal == equal]
+        assert [some.count(variant) for variant in (*MAIN, *REST)] == [3] * len(MAIN) + [rest] * len(REST)
     assert {job.variant for job in due if job.views == 6} == {"few", "prior"}
     assert {job.variant for job in jobs(TEST[-1], Options())} == set(MAIN)
 
@@ -138,7 +139,7 @@ def miniature(tmp_path, monkeypatch):
     monkeypatch.setattr(diffusionerf, "reconstruct", counted)
     monkeypatch.setattr(diffusionerf, "code_digest", lambda *modules: "this code")
     options = Options(
-        split="development", variants=("few", "tv", "prior"), seeds=(0,), steps=2, room_size=(40, 30),
+        split="development", variants=("few", "tv", "prior"), seeds=(0,), equal=("steps",), steps=2, room_size=(40, 30),
         work=tmp_path / "work", results=tmp_path / "diffusionerf.json",
     )  # fmt: skip
     return options, fitted
@@ -160,9 +161,14 @@ def test_a_miniature_of_one_room_is_fitted_once_and_says_what_is_missing(miniatu
         assert one["mean"]["psnr_visible"] != one["mean"]["psnr_hidden"]
         assert one["mean"]["depth_abs_rel_hidden"] > 0
     assert (options.work / "mini.png").is_file()
+    assert "--again" not in told
     monkeypatch.setattr(diffusionerf, "code_digest", lambda *modules: "other code")
     main(options)
-    assert len(fitted) == 4, "rows of other code are no rows of this one"
+    assert len(fitted) == 2, "rows of other code count, and that is said"
+    assert "2 of 2 rows were made by other code" in capsys.readouterr().out
+    main(replace(options, again=True))
+    assert len(fitted) == 4
+    assert {row["code"] for row in json.loads(options.results.read_text())["rows"]} == {"other code"}
 
 
 def test_two_shards_make_every_row_once_and_the_file_of_results_is_enough_to_go_on(miniature, capsys):

@@ -231,7 +231,6 @@ def mini(tmp_path, monkeypatch):
     monkeypatch.setattr(gibr_ablation, "recipe_of", small_recipe)
     for module in (gibr_ablation, gibr_inputs, gibr_photos):
         monkeypatch.setattr(module, "code_digest", lambda modules: "this code")
-    monkeypatch.setattr(gibr_worlds, "code_digest", lambda modules: "these worlds")
     return Options(
         tables=("ablation",), seeds=(0,), steps=2, pixels=16, training_worlds=2, worlds=2, few_worlds=1, samples=2,
         work=tmp_path / "work", results=tmp_path / "gibr.json",
@@ -272,7 +271,10 @@ def test_a_miniature_of_the_ablation_trains_every_network_once_and_shards_share_
     assert "against the regression, hidden pixels" in told
     monkeypatch.setattr(gibr_ablation, "code_digest", lambda modules: "other code")
     main(replace(options, variants=("full",)))
-    assert len(trained) == 6, "rows of other code are no rows of this one"
+    assert len(trained) == 5, "rows of other code count, and that is said"
+    assert "1 of 1 rows were made by other code" in capsys.readouterr().out
+    main(replace(options, variants=("full",), again=True))
+    assert len(trained) == 6
 
 
 def test_a_miniature_of_inputs_and_samplers_goes_on_where_it_was_stopped(mini, monkeypatch, tmp_path, capsys):
@@ -409,13 +411,16 @@ def test_rows_are_found_by_all_that_decides_them(mini):
         made.append(place)
         return {"mean": {}}
 
-    first = bench.row(job, {"code": "a", "x": 1}, make)
-    assert bench.row(job, {"code": "a", "x": 1}, make) == first
+    first = bench.row(job, {"x": 1}, "a", make)
+    assert bench.row(job, {"x": 1}, "a", make) == first
+    assert bench.row(job, {"x": 1}, "b", make) == first
     assert len(made) == 1
-    bench.row(job, {"code": "a", "x": 2}, make)
-    bench.row(replace(job, seed=1), {"code": "a", "x": 1}, make)
+    bench.row(job, {"x": 2}, "a", make)
+    bench.row(replace(job, seed=1), {"x": 1}, "a", make)
     assert len(made) == 3
-    assert replace(bench, make=False).row(job, {"code": "b"}, make) is None
-    assert replace(bench, committed={first["key"]: {"kept": True}}, options=replace(mini, work=mini.work / "new")).row(
-        job, {"code": "a", "x": 1}, make
-    ) == {"kept": True}
+    assert replace(bench, options=replace(mini, again=True)).row(job, {"x": 1}, "b", make)["code"] == "b"
+    assert len(set(made)) == 4, "nothing that other code left half-done is gone on with"
+    assert replace(bench, make=False).row(job, {}, "a", make) is None
+    kept = {"kept": True, "code": "a"}
+    anew = replace(bench, committed={first["key"]: kept}, options=replace(mini, work=mini.work / "new"))
+    assert anew.row(job, {"x": 1}, "b", make) == kept

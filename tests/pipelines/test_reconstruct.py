@@ -17,8 +17,10 @@ from diorama.pipelines import fit_run
 from diorama.pipelines.presets import laptop
 from diorama.pipelines.quantities import parse_bytes, parse_seconds
 from diorama.pipelines.reconstruct import reconstruct
+from diorama.pipelines.workspace import Workspace
 from diorama.rendering import render
 from diorama.systems import diffusionerf
+from diorama.systems.diffusionerf import DiffusioNeRF
 from diorama.training.loop import NonFiniteLossError
 
 TINY = replace(
@@ -201,6 +203,24 @@ def test_an_exploding_loss_stops_and_names_step_and_term(views):
     views.images[2] = float("nan")
     with pytest.raises(NonFiniteLossError, match="photometric"):
         reconstruct(views, preset=TINY, steps=5)
+
+
+def test_a_fit_whose_loss_explodes_stops_and_leaves_the_last_good_checkpoint(views, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit_run, "CHECKPOINT_SECONDS", -1.0)
+    kept, exploding = [], DiffusioNeRF.losses
+    save = Workspace.save
+
+    def losses(system, step):
+        return {name: term * (1e3 if step >= 120 else 1.0) for name, term in exploding(system, step).items()}
+
+    monkeypatch.setattr(DiffusioNeRF, "losses", losses)
+    monkeypatch.setattr(Workspace, "save", lambda work, *rest: kept.append(rest[2]) or save(work, *rest))
+    with pytest.raises(NonFiniteLossError, match="At step 129 the loss term 'photometric' has exploded"):
+        reconstruct(views, preset=TINY, steps=200, output=tmp_path / "scene")
+    assert max(kept) <= 120
+    tensors, meta = load_tensors(tmp_path / "scene.partial" / "checkpoint.safetensors")
+    assert meta["step"] == max(kept)
+    assert all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point())
 
 
 def test_object_masks_put_the_object_into_a_ball(views):

@@ -120,7 +120,32 @@ def test_the_priors_gradient_is_the_wanted_share_of_the_photos_where_it_is_loude
     ours, theirs = (gradient_norms(losses[name], parts) for name in ("prior", "photometric"))
     ratios = [own / other for own, other in zip(ours, theirs, strict=True)]
     assert max(ratios) == pytest.approx(0.1, rel=1e-3)
-    assert float(system.prior_scale[1]) == pytest.approx(0.1, rel=1e-3)
+    assert system.measurements() == [(0, 0.1, pytest.approx(0.1, rel=1e-3))]
+
+
+def test_loudness_is_measured_without_the_ramp_that_fades_the_prior_out(views):
+    always = {"gradient_share": 0.1, "every": 1, "measure_every": 1, "smoothing": 0.0, "settled_below": 0.0}
+    preset = asked(laptop(), **always, weight=Ramp(1.0, 0.0, 0.5, 1.0))
+    plan = plan_of(views, preset, GAUSSIAN)
+    field = build(plan, 100, 0, "cpu").field
+    parts = [[field.table], list(field.density_head.parameters()), list(field.colour_head.parameters())]
+    shares = []
+    for step in (40, 75, 95):
+        system = build(plan, 100, 0, "cpu")
+        system.field = field
+        losses = system.losses(step)
+        ours, theirs = (gradient_norms(losses[name], parts) for name in ("prior", "photometric"))
+        shares.append(max(own / other for own, other in zip(ours, theirs, strict=True)))
+    assert shares == pytest.approx([0.1, 0.05, 0.01], rel=1e-3)
+
+
+def test_every_measurement_of_the_loudness_is_kept_with_its_tau(views):
+    preset = asked(laptop(), gradient_share=0.1, every=2, measure_every=2, tau=Ramp(0.1, 0.05, 0.0, 1.0))
+    system, _ = run(views, preset, 9, GAUSSIAN)
+    kept = system.measurements()
+    assert [step for step, _, _ in kept] == [0, 4]
+    assert kept[1][1] == pytest.approx(0.1 - 0.05 * 4 / 9)
+    assert all(ratio > 0 for _, _, ratio in kept)
 
 
 def test_the_loudness_stays_once_tau_is_low_and_travels_with_a_checkpoint(views):
@@ -130,12 +155,13 @@ def test_the_loudness_stays_once_tau_is_low_and_travels_with_a_checkpoint(views)
     values = []
     for step in (0, 5, 60, 80):
         system.losses(step)
-        values.append(float(system.prior_scale[0]))
+        values.append(float(system.prior_scale))
     assert values[0] != values[1]
     assert values[1] == values[2] == values[3]
     again = build(plan_of(views, preset, GAUSSIAN), 100, 0, "cpu")
     again.load_state_dict(system.state_dict())
     assert torch.equal(again.prior_scale, system.prior_scale)
+    assert again.measurements() == system.measurements() != []
 
 
 def test_the_level_falls_to_three(views):

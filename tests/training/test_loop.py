@@ -67,6 +67,14 @@ def test_a_term_that_is_not_finite_is_named_with_its_step_before_the_update():
     assert system.table.isfinite().all()
 
 
+def test_a_gradient_that_is_not_finite_though_its_loss_is_stops_before_the_update():
+    system = Falling()
+    system.losses = lambda step: {"root": (system.table - system.table.detach()).square().sum().sqrt()}
+    with pytest.raises(NonFiniteLossError, match="At step 2 the gradient of the table parameters is not finite"):
+        list(train_steps(system, adam(system, OptimConfig()), lambda step: 1.0, range(2, 9)))
+    assert torch.equal(system.table, torch.ones(2, 2))
+
+
 def test_where_memory_does_not_suffice_the_step_is_taken_with_less():
     hungry, plain, said = Hungry(8, room=2), Falling(), []
     taken = list(

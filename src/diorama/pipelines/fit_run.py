@@ -12,6 +12,7 @@ from diorama.scenes.scene import Scene
 from diorama.systems.diffusionerf import DiffusioNeRF
 from diorama.training.loop import train_steps
 from diorama.training.optim import adam, exponential
+from diorama.training.watch import Watch, WatchConfig
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class FitRun:
         first, before = self.work.resume(system, optimizer) if self.work else (0, 0.0)
         rate = exponential(self.plan.preset.optim, steps)
         started = saved = time.perf_counter()
-        pause, psnr, done = CHECKPOINT_SECONDS, None, first
+        pause, psnr, done, watch = CHECKPOINT_SECONDS, None, first, Watch()
         look = max(steps // 20, 50)
 
         def scene() -> Scene:
@@ -75,18 +76,19 @@ class FitRun:
 
         try:
             for step, losses in train_steps(system, optimizer, rate, range(first, steps), self.say):
+                watch.look(step, {"photometric": losses["photometric"]}, WatchConfig())
                 done = step + 1
                 now = time.perf_counter()
                 if self.watched is not None and (done % look == 0 or done == steps):
                     psnr = self.watched.psnr(system)
                 if self.callback is not None:
                     self.callback(Progress(done, steps, before + now - started, losses, psnr, scene, self.sample))
-                if self.work is not None and now - saved > pause and done < steps:
+                if self.work is not None and now - saved > pause and done < steps and watch.calm:
                     self.work.save(system, optimizer, done, before + now - started)
                     saved = time.perf_counter()
                     pause = max(CHECKPOINT_SECONDS, 20.0 * (saved - now))
         except KeyboardInterrupt:
-            if self.work is not None and done > first:
+            if self.work is not None and done > first and watch.calm:
                 self.work.save(system, optimizer, done, before + time.perf_counter() - started)
             raise
         provenance["seconds"] = round(before + time.perf_counter() - started, 1)
@@ -94,8 +96,9 @@ class FitRun:
         if system.at_once is not None:
             provenance["rays_at_once"] = system.at_once
         if system.guide is not None:
-            scale, ratio = system.prior_scale.tolist()
-            provenance["prior_used"] = system.guide.describe() | {"loudness": scale, "gradient_ratio": ratio}
+            ratios = [[step, round(tau, 4), float(f"{ratio:.3g}")] for step, tau, ratio in system.measurements()]
+            loudness = float(system.prior_scale)
+            provenance["prior_used"] = system.guide.describe() | {"loudness": loudness, "gradient_ratios": ratios}
         system.open_levels(steps)
         return self.scene(system, provenance)
 

@@ -58,6 +58,11 @@ class PriorConfig:
     settled_below: float = 0.05
     """tau from which on the loudness stays, so that the prior's own growth with 1/sigma is kept."""
 
+    @property
+    def between_measurements(self) -> int:
+        """Steps from one measurement of the loudness to the next."""
+        return self.every * self.measure_every
+
 
 class PatchGuide:
     """Draws a patch, and turns its rendering into a loss that follows the prior."""
@@ -68,13 +73,17 @@ class PatchGuide:
 
     def speaks_at(self, step: int) -> bool:
         """Whether a patch is due."""
-        return step % self.config.every == 0 and self.config.weight.at(step, self.steps) > 0
+        return step % self.config.every == 0 and self.weight(step) > 0
 
     def level(self, step: int) -> int:
         """The noise level at a step, within those at which the prior is valid."""
         first, last = self.prior.encoding.levels
         level = level_of(self.config.tau.at(step, self.steps), self.prior.encoding.steps)
         return min(max(level, first), last)
+
+    def weight(self, step: int) -> float:
+        """Factor on the pushes at a step; where loudness is measured, it is measured without it."""
+        return self.config.weight.at(step, self.steps)
 
     def settled(self, step: int) -> bool:
         """Whether the loudness no longer changes."""
@@ -90,10 +99,11 @@ class PatchGuide:
         step: int,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, ""]:
-        """The weighted surrogate of a rendered patch: its gradient is minus the prior's push (spec 2.2, steps 1 to 3).
+        """The surrogate of a rendered patch: its gradient is minus the prior's push (spec 2.2, steps 1 to 3).
 
         depth: planar, metres, of what stopped the light; opacity: how much was stopped before the sky. Pixels that a
         photo's mask ignores keep the rendered colour, which is not pushed in patches of photos. generator: of noise.
+        `weight` is not in it.
         """
         encoding, config = self.prior.encoding, self.config
         side = encoding.window.size
@@ -111,7 +121,7 @@ class PatchGuide:
         score = noisy_score(self.prior, x.detach(), self.level(step), config.draws, generator)
         far = encoding.depth_floor / disparity.detach().clamp_min(1e-6)
         wanted = push(score, far, config.injection, colour_known=patch.photo is not None)
-        return config.weight.at(step, self.steps) * surrogate(x, wanted)
+        return surrogate(x, wanted)
 
     def describe(self) -> dict[str, Any]:
         """What a scene notes about the prior it was made with."""

@@ -136,8 +136,11 @@ class DiffusioNeRF(nn.Module):
     """The fit of one scene: answers `losses(step)`, and renders."""
 
     prior_scale: Tensor
-    """Measured loudness of the prior, and the ratio of its gradient to the photos' that was last found; there is none
-    without a prior."""
+    """Measured loudness of the prior; 0 before the first measurement. Neither this nor the next is there without a
+    prior."""
+    prior_ratios: Tensor
+    """What each measurement left: the prior's gradient over the photos', before `PriorConfig.weight`; 0 where nothing
+    was measured."""
     at_once: int | None
     """Rays that are rendered at a time; None: all of them, as long as memory suffices."""
 
@@ -162,7 +165,8 @@ class DiffusioNeRF(nn.Module):
         self.pose_shift = nn.Parameter(torch.zeros(views, 6)) if config.pose_after is not None else None
         self.guide = guide_of(prior, config.prior, pool.views, steps)
         if self.guide is not None:
-            self.register_buffer("prior_scale", torch.tensor([0.0, 0.0]))
+            self.register_buffer("prior_scale", torch.tensor(0.0))
+            self.register_buffer("prior_ratios", torch.zeros(-(-steps // self.guide.config.between_measurements)))
         self.sampled = None if sampled is None else SampledPool(sampled, config.sampled)
         self.at_once: int | None = None
 
@@ -267,7 +271,7 @@ class DiffusioNeRF(nn.Module):
         solid = seen.weights[:, :-1] if sampling.last_opaque else seen.weights
         depth = seen.distance * rays.cosine
         loss = guide.loss(patch, seen.colour, depth, solid.sum(-1), backdrop, step, generator)
-        losses = {"prior": config.every * self.loudness(step, photometric, loss) * loss}
+        losses = {"prior": config.every * guide.weight(step) * self.loudness(step, photometric, loss) * loss}
         per_ray = config.every * config.geometry / self.config.rays  # a sum over rays, in units of the photos' mean
         if weight := terms.distortion.at(step, self.steps) * per_ray:
             losses["patch_distortion"] = weight * self.spread(seen).sum()
@@ -285,8 +289,8 @@ class DiffusioNeRF(nn.Module):
         config = self.config.prior
         if config.gradient_share is None or self.guide is None:
             return 1.0
-        known = float(self.prior_scale[0])
-        due = step % (config.every * config.measure_every) == 0 and not self.guide.settled(step)
+        known = float(self.prior_scale)
+        due = step % config.between_measurements == 0 and not self.guide.settled(step)
         if known > 0 and not due:
             return known
         field = self.field
@@ -297,8 +301,18 @@ class DiffusioNeRF(nn.Module):
             return known
         found = config.gradient_share / ratio
         scale = found if known == 0 else known**config.smoothing * found ** (1.0 - config.smoothing)
-        self.prior_scale.copy_(torch.tensor([scale, scale * ratio]))
+        self.prior_scale.fill_(scale)
+        self.prior_ratios[step // config.between_measurements] = scale * ratio
         return scale
+
+    def measurements(self) -> list[tuple[int, float, float]]:
+        """Of each measurement of the prior's loudness: step, tau, and the prior's gradient over the photos'."""
+        if self.guide is None:
+            return []
+        config = self.guide.config
+        steps = [number * config.between_measurements for number in range(len(self.prior_ratios))]
+        found = zip(steps, self.prior_ratios.tolist(), strict=True)
+        return [(step, config.tau.at(step, self.steps), ratio) for step, ratio in found if ratio > 0]
 
     def imagined(self, step: int) -> dict[str, Tensor]:
         """Views that a generative model sampled, where no photograph shows the surface; see `priors.sampled`."""

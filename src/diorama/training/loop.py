@@ -42,13 +42,14 @@ def train_steps(
     """Take the given steps; yields each step's number and its weighted losses after the update.
 
     rate: factor on the learning rates at a step. Where memory does not suffice the system is asked to use less, which
-    `say` is told, and the step begun again. Raises NonFiniteLossError, naming step and terms, before a bad update is
-    made, and MemoryLimitError where the system cannot use less.
+    `say` is told, and the step begun again. Raises NonFiniteLossError, naming step and terms or parameters, before a
+    bad update is made, and MemoryLimitError where the system cannot use less.
     """
     for step in steps:
         set_rates(optimizer, rate(step))
         values = _with_gradient(system, optimizer, step, say)
         system.after_backward(step)
+        refuse_nonfinite_gradient(step, optimizer)
         optimizer.step()
         yield step, values
 
@@ -91,3 +92,17 @@ def refuse_nonfinite(step: int, values: Mapping[str, float]) -> None:
             f"At step {step} the loss terms {bad} are not finite. The last checkpoint is kept; "
             "start again with a lower learning rate, or report this with your photos' layout."
         )
+
+
+def refuse_nonfinite_gradient(step: int, optimizer: torch.optim.Optimizer) -> None:
+    """Raise NonFiniteLossError, naming step and kind of parameter, where a gradient is NaN or infinite.
+
+    A loss can be finite where its gradient is not: a root at 0, a norm of nothing.
+    """
+    for group in optimizer.param_groups:
+        found = [parameter.grad.sum() for parameter in group["params"] if parameter.grad is not None]
+        if found and not bool(torch.stack(found).isfinite().all()):
+            raise NonFiniteLossError(
+                f"At step {step} the gradient of the {group['name']} parameters is not finite. The last checkpoint is "
+                "kept; start again with a lower learning rate, or report this with your photos' layout."
+            )
