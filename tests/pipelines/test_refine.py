@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from diorama.cameras.poses import Similarity
+from diorama.data.scale import scene_scale
 from diorama.errors import InputError
 from diorama.pipelines.draw import Drawing
+from diorama.pipelines.fit import Geometry
 from diorama.pipelines.reconstruct import reconstruct
-from diorama.pipelines.refine import RefineConfig, mean_depth, sampled_views
+from diorama.pipelines.refine import RefineConfig, mean_depth, sampled_views, stereo_depth
 from diorama.pipelines.sampling import sample_scenes
 from diorama.systems.gibr import GIBRSampling
 from diorama.types import Rendering
@@ -59,6 +61,20 @@ def test_the_views_follow_the_fit_into_its_frame(scenes, photos):
     torch.testing.assert_close(larger.depth, 3.0 * plain.depth)
     torch.testing.assert_close(larger.cameras.origins, 3.0 * plain.cameras.origins)
     assert torch.equal(larger.colour, plain.colour)
+
+
+def test_stereo_takes_the_word_from_the_samples_depth_only_where_it_has_one(scenes, photos):
+    seen = sampled_views(scenes, photos.cameras, Similarity.identity(), FEW)
+    assert not seen.placed.any()
+    depth = torch.zeros(3, 10, 12)
+    depth[0] = 4.0
+    sure, unsure = (Geometry(scene_scale(photos), depth, torch.full_like(depth, share), ()) for share in (0.9, 0.1))
+    told, untold = (stereo_depth(photos, geometry) for geometry in (sure, unsure))
+    assert stereo_depth(photos, Geometry(scene_scale(photos), None, None, ())) is None
+    placed = sampled_views(scenes, photos.cameras, Similarity.identity(), FEW, stereo=told).placed
+    assert placed.any()
+    assert not placed.all()
+    assert not sampled_views(scenes, photos.cameras, Similarity.identity(), FEW, stereo=untold).placed.any()
 
 
 def test_depths_are_averaged_as_their_inverses_and_need_every_sample():

@@ -1,13 +1,15 @@
 """Imagined views as a loss: areas, trust, and fading."""
 
+from dataclasses import replace
+
 import torch
 
 from diorama.cameras.pinhole import Cameras
-from diorama.priors.sampled import SampledConfig, SampledPool, SampledViews, area_error
+from diorama.priors.sampled import SampledConfig, SampledPool, SampledViews, area_error, mean_of_trusted
 from diorama.priors.schedule import Ramp
 
 
-def views(observed=None, deviation=0.0, side=8):
+def views(observed=None, deviation=0.0, side=8, placed=None):
     pose = torch.eye(4).repeat(2, 1, 1)
     cameras = Cameras.pinhole(
         pose, torch.full((2, 2), 8.0), torch.full((2, 2), side / 2), torch.full((2, 2), side, dtype=torch.int64)
@@ -16,12 +18,14 @@ def views(observed=None, deviation=0.0, side=8):
     colour = torch.stack([x.expand(side, side), x[:, None].expand(side, side), torch.zeros(side, side)])
     flat = torch.zeros(2, side, side)
     observed = flat > 1 if observed is None else observed
-    return SampledViews(cameras, colour.expand(2, -1, -1, -1).contiguous(), flat + deviation, flat + 2.0, observed)
+    placed = flat > 1 if placed is None else placed
+    colour = colour.expand(2, -1, -1, -1).contiguous()
+    return SampledViews(cameras, colour, flat + deviation, flat + 2.0, observed, placed)
 
 
 def test_the_mean_of_a_pixels_rays_is_compared_so_a_finer_picture_with_the_same_means_costs_nothing():
     config = SampledConfig(pixels=64, side=4)
-    batch = SampledPool(views(), config).draw(torch.Generator().manual_seed(0))
+    batch = SampledPool(views(), config).draw(0, 100, torch.Generator().manual_seed(0))
     plane = batch.rays.directions[:, :2] / batch.rays.directions[:, 2:]
     ramp = torch.cat([plane + 0.5, torch.zeros(len(plane), 1)], dim=-1)  # linear: its mean over a pixel is the pixel
     assert float(area_error(ramp, batch, 16)) < 1e-10
@@ -33,17 +37,43 @@ def test_the_mean_of_a_pixels_rays_is_compared_so_a_finer_picture_with_the_same_
 def test_pixels_that_a_photograph_shows_are_never_drawn():
     observed = torch.zeros(2, 8, 8, dtype=torch.bool)
     observed[:, :, :4] = True
-    batch = SampledPool(views(observed), SampledConfig(pixels=500)).draw(torch.Generator().manual_seed(1))
+    everywhere = torch.ones_like(observed)
+    pool = SampledPool(views(observed, placed=everywhere), SampledConfig(pixels=500))
+    batch = pool.draw(0, 100, torch.Generator().manual_seed(1))
     assert float(batch.colour[:, 0].min()) > 0.5
-    silent = SampledPool(views(torch.ones_like(observed)), SampledConfig())
+    assert float(batch.depth_trust.max()) == 0
+    silent = SampledPool(views(everywhere, placed=everywhere), SampledConfig())
     assert not silent.speaks_at(0, 100)
+
+
+def test_depth_speaks_where_stereo_has_none_whoever_shows_the_surface_and_falls_silent_first():
+    observed = torch.zeros(2, 8, 8, dtype=torch.bool)
+    observed[:, :, :4] = True
+    config = SampledConfig(pixels=500, depth=Ramp(1.0, 0.0, 0.0, 0.3), every=1)
+    pool = SampledPool(views(observed, placed=~observed), config)
+    batch = pool.draw(0, 100, torch.Generator().manual_seed(1))
+    left = batch.colour[:, 0] < 0.5
+    assert torch.equal(batch.trust, (~left).float())
+    assert torch.equal(batch.depth_trust, left.float())
+    late = pool.draw(40, 100, torch.Generator().manual_seed(1))
+    assert float(late.colour[:, 0].min()) > 0.5
+    nowhere = replace(views(observed), depth=torch.zeros(2, 8, 8))
+    assert float(nowhere.depth_trust(0.05).max()) == 0, "what stops no light has no depth"
+
+
+def test_pixels_that_do_not_count_do_not_lessen_a_mean():
+    errors, trust = torch.tensor([2.0, 0.0, 1.0, 0.0]), torch.tensor([1.0, 0.0, 0.5, 0.0])
+    assert float(mean_of_trusted(errors, trust)) == 1.5
+    assert float(mean_of_trusted(0 * errors, 0 * trust)) == 0
 
 
 def test_a_batch_goes_to_another_device_whole():
     batch = (
-        SampledPool(views(), SampledConfig(pixels=3)).draw(torch.Generator().manual_seed(0)).to(torch.device("meta"))
+        SampledPool(views(), SampledConfig(pixels=3))
+        .draw(0, 100, torch.Generator().manual_seed(0))
+        .to(torch.device("meta"))
     )
-    parts = (batch.rays.origins, batch.rays.directions, batch.rays.cosine, batch.colour, batch.trust, batch.depth)
+    parts = (*vars(batch.rays).values(), batch.colour, batch.trust, batch.depth, batch.depth_trust)
     assert {part.device.type for part in parts} == {"meta"}
 
 

@@ -28,7 +28,7 @@ from diorama.pipelines.live import LiveWindow
 from diorama.pipelines.presets import FEW_PHOTOS, FitPreset, PresetName
 from diorama.pipelines.priors import Method, choose_method, why_method
 from diorama.pipelines.quantities import parse_bytes, parse_seconds
-from diorama.pipelines.refine import drawn_views, prior_beside
+from diorama.pipelines.refine import drawn_views, prior_beside, stereo_depth
 from diorama.pipelines.uncertainty import Several, fit_several, sample_folders
 from diorama.pipelines.workspace import Workspace, input_hashes
 from diorama.priors.prior import Prior
@@ -136,7 +136,10 @@ def reconstruct(
     patches = chosen_prior if isinstance(chosen_prior, Prior) else prior_beside() if refine else None
     plan = plan_fit(train, geometry, preset, pose_error=pose_error, prior=patches)
     if model is not None and drawing is not None:
-        plan = replace(plan, sampled=drawn_views(model, train, drawing, plan.similarity, seed, work, say))
+        plan = replace(
+            plan,
+            sampled=drawn_views(model, train, drawing, plan.similarity, stereo_depth(train, geometry), seed, work, say),
+        )
     plan = plan if limit is None else within_memory(plan, limit)
     say(f"method: {chosen_method} ({reason}), preset {plan.preset_name}: {why(preset, train)}")
     for note in (*geometry.notes, *plan.notes):

@@ -12,6 +12,7 @@ from diorama.data.views import Views
 from diorama.errors import InputError
 from diorama.nets.pretrained import shipped
 from diorama.pipelines.draw import Drawing
+from diorama.pipelines.fit import Geometry
 from diorama.pipelines.fit_run import Say
 from diorama.pipelines.priors import SHIPPED_PRIOR, open_prior
 from diorama.pipelines.sampling import sample_scenes
@@ -19,7 +20,7 @@ from diorama.pipelines.workspace import Workspace
 from diorama.priors.prior import Prior
 from diorama.priors.sampled import SampledViews
 from diorama.scenes.scene import Scene
-from diorama.scenes.visibility import context_depth, observe
+from diorama.scenes.visibility import ContextDepth, context_depth, known_depth, observe
 from diorama.systems.gibr import GIBR
 from diorama.types import Rendering
 
@@ -34,6 +35,10 @@ class RefineConfig:
     """Cameras besides those of the photographs."""
 
 
+LEAST_CONFIDENCE = 0.3
+"""Of stereo, from which on it places a surface."""
+
+
 def prior_beside() -> Prior | None:
     """What a fit asks besides the samples: the patch prior that comes with the package, if one does."""
     return open_prior(None) if SHIPPED_PRIOR in shipped() else None
@@ -44,13 +49,15 @@ def drawn_views(
     train: Views,
     drawing: Drawing,
     similarity: Similarity,
+    stereo: ContextDepth | None,
     seed: int,
     work: Workspace | None,
     say: Say,
 ) -> SampledViews:
     """Samples of the training photos as a fit hears them: drawn before an interruption, or drawn now and kept.
 
-    similarity: from the user's frame to the fit's. InputError for a single photo, which no fit can be made of.
+    similarity: from the user's frame to the fit's. stereo: what photographs tell of depth.
+    InputError for a single photo, which no fit can be made of.
     """
     if train.cameras is None or len(train) < 2:
         raise InputError(f"{len(train)} photo to refine from; a fit needs two with cameras. Leave --refine out.")
@@ -60,7 +67,7 @@ def drawn_views(
             model, train, samples=drawing.samples, seed=seed, sampling=drawing.sampling, extra=drawing.extra,
             known_distance=drawing.distance, say=say,
         )  # fmt: skip
-        found = sampled_views(scenes, train.cameras, similarity, RefineConfig(pixels=model.config.pixels))
+        found = sampled_views(scenes, train.cameras, similarity, RefineConfig(model.config.pixels), stereo=stereo)
         if work is not None:
             work.save_sampled(found)
     say(heard(found, model.config.pixels))
@@ -73,12 +80,14 @@ def sampled_views(
     similarity: Similarity,
     config: RefineConfig = RefineConfig(),
     *,
+    stereo: ContextDepth | None = None,
     tick: Callable[[], None] | None = None,
 ) -> SampledViews:
     """Mean and spread over samples of one scene, seen from the photographs' places and from around them.
 
     photos: the photographs' own cameras, whole, user frame: what they show counts as observed (by the first sample's
-    depth). similarity: from the user's frame to the fit's, in which the result is. tick: called after each rendering.
+    depth). similarity: from the user's frame to the fit's, in which the result is. stereo: the photographs' measured
+    depth (`stereo_depth`). tick: called after each rendering.
     InputError where there is no sample.
     """
     if not scenes:
@@ -94,8 +103,18 @@ def sampled_views(
     deviation = colour.var(0).mean(1).sqrt() if len(seen) > 1 else torch.zeros_like(seen[0].depth)
     depth = mean_depth(seen) * similarity.scale
     observed = observe(context_depth(photos, first.render), cameras, seen[0]).visible
+    placed = torch.zeros_like(observed) if stereo is None else observe(stereo, cameras, seen[0]).visible
     moved = similarity.apply_cameras(cameras).to(torch.float32)
-    return SampledViews(moved, colour.mean(0), deviation, depth.float(), observed)
+    return SampledViews(moved, colour.mean(0), deviation, depth.float(), observed, placed)
+
+
+def stereo_depth(train: Views, geometry: Geometry) -> ContextDepth | None:
+    """The photographs' stereo depth as far as it is sure (user frame); None where none was measured."""
+    if geometry.depth is None or geometry.confidence is None or train.cameras is None:
+        return None
+    sure = geometry.depth * (geometry.confidence > LEAST_CONFIDENCE)
+    size = tuple(train.images.shape[-2:])
+    return known_depth(train.cameras, torch.nn.functional.interpolate(sure[:, None], size=size, mode="nearest")[:, 0])
 
 
 def looked_from(scene: Scene, config: RefineConfig) -> Cameras:
@@ -115,9 +134,9 @@ def mean_depth(seen: Sequence[Rendering]) -> torch.Tensor:
 
 def heard(views: SampledViews, pixels: int) -> str:
     """What the samples have to say, in one line."""
-    share = float((~views.observed).float().mean())
+    unseen, open_depth = (float((~part).float().mean()) for part in (views.observed, views.placed))
     doubt = float(views.deviation.mean())
     return (
-        f"{len(views.colour)} sampled views of {pixels} pixels: {share:.0%} of their pixels show what no photo does; "
-        f"samples differ by {doubt:.3f} on average"
+        f"{len(views.colour)} sampled views of {pixels} pixels: {unseen:.0%} of their pixels show what no photo does, "
+        f"{open_depth:.0%} what stereo has no depth for; samples differ by {doubt:.3f} on average"
     )

@@ -138,12 +138,15 @@ class Workspace:
         if not file.is_file():
             return None
         tensors, meta = load_tensors(file)
-        seen = {name: tensors.pop(name) for name in ("colour", "deviation", "depth", "observed")}
+        seen = {name: tensors.pop(name) for name in ("colour", "deviation", "depth", "observed", "placed")}
         return SampledViews(Cameras(lens=meta["lens"], **tensors), **seen)
 
     def save_sampled(self, views: SampledViews) -> None:
         """Keep sampled views."""
-        seen = {"colour": views.colour, "deviation": views.deviation, "depth": views.depth, "observed": views.observed}
+        seen = {
+            "colour": views.colour, "deviation": views.deviation, "depth": views.depth, "observed": views.observed,
+            "placed": views.placed,
+        }  # fmt: skip
         save_tensors(
             self.folder / "sampled.safetensors", camera_tensors(views.cameras) | seen, {"lens": views.cameras.lens}
         )

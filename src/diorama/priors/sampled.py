@@ -17,6 +17,9 @@ from diorama.cameras.rays import Rays
 from diorama.data.pixels import rays_through
 from diorama.priors.schedule import Ramp
 
+LEAST_TRUST = 1e-3
+"""Pixels that count less are not drawn."""
+
 
 @dataclass(frozen=True)
 class SampledConfig:
@@ -42,6 +45,7 @@ class SampledViews:
 
     colour: mean over samples, [0, 1]. deviation: standard deviation over samples, root mean square over channels.
     depth: planar, mean over samples, 0 where they stop no light. observed: pixels whose surface a photograph shows.
+    placed: pixels whose surface photographs have stereo depth for.
     """
 
     cameras: Cameras
@@ -49,10 +53,15 @@ class SampledViews:
     deviation: Float[Tensor, "view h w"]
     depth: Float[Tensor, "view h w"]
     observed: Bool[Tensor, "view h w"]
+    placed: Bool[Tensor, "view h w"]
 
     def trust(self, doubt: float) -> Float[Tensor, "view h w"]:
-        """(not observed) / (1 + (deviation / doubt)^2): what each pixel counts."""
+        """(not observed) / (1 + (deviation / doubt)^2): what each pixel's colour counts."""
         return (~self.observed).float() / (1.0 + (self.deviation / doubt).square())
+
+    def depth_trust(self, doubt: float) -> Float[Tensor, "view h w"]:
+        """(no stereo) / (1 + (deviation / doubt)^2): what each pixel's depth counts; 0 where there is none."""
+        return (~self.placed & (self.depth > 0)).float() / (1.0 + (self.deviation / doubt).square())
 
 
 @dataclass(frozen=True)
@@ -63,30 +72,39 @@ class SampledBatch:
     colour: Float[Tensor, "pixel rgb=3"]
     trust: Float[Tensor, "pixel"]
     depth: Float[Tensor, "pixel"]
+    depth_trust: Float[Tensor, "pixel"]
 
     def to(self, device: torch.device) -> "SampledBatch":
         """The batch on another device."""
-        return SampledBatch(self.rays.to(device), self.colour.to(device), self.trust.to(device), self.depth.to(device))
+        parts = (self.colour, self.trust, self.depth, self.depth_trust)
+        return SampledBatch(self.rays.to(device), *(part.to(device) for part in parts))
 
 
 class SampledPool:
-    """Draws pixels of sampled views, those that count alone."""
+    """Draws pixels of sampled views: those alone whose colour or depth counts."""
 
     def __init__(self, views: SampledViews, config: SampledConfig) -> None:
         self.views, self.config = views, config
-        self.trusted = views.trust(config.doubt)
-        self.usable: Int[Tensor, "n"] = (self.trusted.flatten() > 1e-3).nonzero()[:, 0]
+        self.trusted, self.depth_trusted = views.trust(config.doubt), views.depth_trust(config.doubt)
+
+    def usable(self, step: int, steps: int) -> Int[Tensor, "n"]:
+        """Flat indices of the pixels that have something to say at a step."""
+        config, counts = self.config, torch.zeros_like(self.trusted, dtype=torch.bool)
+        for weight, trusted in ((config.weight, self.trusted), (config.depth, self.depth_trusted)):
+            if weight.at(step, steps) > 0:
+                counts |= trusted > LEAST_TRUST
+        return counts.flatten().nonzero()[:, 0]
 
     def speaks_at(self, step: int, steps: int) -> bool:
         """Whether a draw is due."""
-        heard = self.config.weight.at(step, steps) > 0 or self.config.depth.at(step, steps) > 0
-        return heard and len(self.usable) > 0 and step % self.config.every == 0
+        return step % self.config.every == 0 and len(self.usable(step, steps)) > 0
 
-    def draw(self, generator: torch.Generator) -> SampledBatch:
+    def draw(self, step: int, steps: int, generator: torch.Generator) -> SampledBatch:
         """Random pixels, each with rays through the middles of side x side equal parts of its area."""
         views, side = self.views, self.config.side
         height, width = self.trusted.shape[1:]
-        place = self.usable[torch.randint(len(self.usable), (self.config.pixels,), generator=generator)]
+        usable = self.usable(step, steps)
+        place = usable[torch.randint(len(usable), (self.config.pixels,), generator=generator)]
         view, rest = place // (height * width), place % (height * width)
         corner = torch.stack([rest % width, rest // width], dim=-1).float()
         part = (torch.arange(side) + 0.5) / side
@@ -96,11 +114,20 @@ class SampledPool:
         cameras = views.cameras
         plane = (pixels - cameras.centre[owner]) / cameras.focal[owner]
         rays = rays_through(cameras.camera_to_world[owner], plane)
-        y, x = rest // width, rest % width
-        return SampledBatch(rays, views.colour[view, :, y, x], self.trusted[view, y, x], views.depth[view, y, x])
+        at = (view, rest // width, rest % width)
+        colour, depth = views.colour.movedim(1, -1)[at], views.depth[at]
+        return SampledBatch(rays, colour, self.trusted[at], depth, self.depth_trusted[at])
 
 
 def area_error(rendered: Float[Tensor, "ray rgb=3"], batch: SampledBatch, rays_a_pixel: int) -> Float[Tensor, ""]:
-    """Mean over pixels of trust times the squared error between the mean of a pixel's rays and its sampled colour."""
+    """Mean over pixels of trust times the squared error between the mean of a pixel's rays and its sampled colour.
+
+    Pixels whose colour counts for nothing do not lessen the mean.
+    """
     mean = rendered.reshape(len(batch.trust), rays_a_pixel, 3).mean(1)
-    return (batch.trust * (mean - batch.colour).square().mean(-1)).mean()
+    return mean_of_trusted(batch.trust * (mean - batch.colour).square().mean(-1), batch.trust)
+
+
+def mean_of_trusted(errors: Float[Tensor, "n"], trust: Float[Tensor, "n"]) -> Float[Tensor, ""]:
+    """Mean of weighted errors over those whose weight is not 0."""
+    return errors.sum() / (trust > 0).sum().clamp_min(1)

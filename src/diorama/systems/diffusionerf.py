@@ -22,7 +22,7 @@ from diorama.priors.guide import PriorConfig, gradient_norms, guide_of
 from diorama.priors.patches import between_photos
 from diorama.priors.photometric import over, with_gain
 from diorama.priors.prior import Prior
-from diorama.priors.sampled import SampledConfig, SampledPool, SampledViews, area_error
+from diorama.priors.sampled import SampledConfig, SampledPool, SampledViews, area_error, mean_of_trusted
 from diorama.priors.schedule import Ramp, constant
 from diorama.rendering.render import (
     Background,
@@ -315,12 +315,13 @@ class DiffusioNeRF(nn.Module):
         return [(step, config.tau.at(step, self.steps), ratio) for step, ratio in found if ratio > 0]
 
     def imagined(self, step: int) -> dict[str, Tensor]:
-        """Views that a generative model sampled, where no photograph shows the surface; see `priors.sampled`."""
+        """Views that a generative model sampled: colour where no photograph shows the surface, depth where none has
+        stereo; see `priors.sampled`."""
         pool = self.sampled
         if pool is None or not pool.speaks_at(step, self.steps):
             return {}
         config, generator = pool.config, stream(self.seed, "sampled views", step)
-        batch = pool.draw(generator).to(self.device)
+        batch = pool.draw(step, self.steps, generator).to(self.device)
         rays = batch.rays
         background = background_colour(self.config.background, len(rays), generator, rays.origins)
         seen = self.render(rays, generator, background, step)
@@ -329,11 +330,11 @@ class DiffusioNeRF(nn.Module):
         if weight := config.weight.at(step, self.steps) * config.every:
             losses["sampled"] = weight * area_error(seen.colour, batch, rays_a_pixel)
         if weight := config.depth.at(step, self.steps) * config.every:
-            depth, trust = (part.repeat_interleave(rays_a_pixel) for part in (batch.depth, batch.trust))
+            depth, trust = (part.repeat_interleave(rays_a_pixel) for part in (batch.depth, batch.depth_trust))
             error = geometry.inverse_depth_error(
                 seen.weights, seen.edges, rays.cosine, depth, trust, self.frame.median_depth
             )
-            losses["sampled_depth"] = weight * error.mean()
+            losses["sampled_depth"] = weight * mean_of_trusted(error, trust)
         return losses
 
     def smooth(self, step: int) -> dict[str, Tensor]:
