@@ -18,7 +18,7 @@ from diorama.streams import stream
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.distributed import Share
 from diorama.training.run import CHECKPOINT
-from diorama.training.weights import load_weights
+from diorama.training.weights import RAW, load_weights
 
 TINY = UNetConfig(
     width=8, multipliers=(1, 2), attention=("none", "none"), middle_attention="none", blocks=1, groups=4, patch=4
@@ -98,6 +98,42 @@ def test_a_prior_is_a_place_to_go_on_from(pictures, tmp_path):
     assert weights_of_run(second).step == 7
     lines = [json.loads(line) for line in (second / "log.jsonl").read_text().splitlines()]
     assert next(line["rate"] for line in lines if "rate" in line) < 0.02
+
+
+@pytest.mark.parametrize("failing", ["save_prior", "save_raw"])
+def test_weights_that_could_not_be_saved_at_the_end_are_saved_by_the_same_command(
+    pictures, tmp_path, monkeypatch, capsys, failing
+):
+    out = tmp_path / "run"
+
+    def full(*asked):
+        raise OutputError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train if failing == "save_prior" else patch_prior, failing, full)
+        assert main(words(pictures, out, "--steps", "3")) == 2
+    assert not (out / "prior" / RAW).exists()
+    capsys.readouterr()
+    assert main(words(pictures, out, "--steps", "3")) == 0
+    assert "was finished before, at step 3, and its weights are saved now" in capsys.readouterr().out
+    saved, trained = load_weights(out / "prior", inside="network."), weights_of_run(out)
+    assert saved.step == 3
+    assert torch.equal(saved.raw["unet.stem.weight"], trained.raw["unet.stem.weight"].half().float())
+    assert main(words(pictures, out, "--steps", "3")) == 0
+    assert "was finished before, at step 3. Look" in capsys.readouterr().out
+
+
+def test_a_run_made_longer_whose_weights_could_not_be_saved_does_not_keep_the_shorter_ones(
+    pictures, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    assert main(words(pictures, out, "--steps", "5")) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "save_prior", lambda *asked: None)
+        assert main(words(pictures, out, "--steps", "10")) == 0
+    assert load_weights(out / "prior", inside="network.").step == 5
+    assert main(words(pictures, out, "--steps", "10")) == 0
+    assert load_weights(out / "prior", inside="network.").step == 10
 
 
 def test_a_folder_of_something_else_is_left_alone(pictures, tmp_path, capsys):
