@@ -163,7 +163,7 @@ def train(
 def settle(run: Run, schedule: ScheduleConfig) -> None:
     """Turn a time budget into steps, once, when it is time for the rate to fall."""
     if run.horizon.total is None:
-        run.horizon = run.length.horizon(schedule, run.horizon.first, run.step, run.seconds)
+        run.look_ahead(schedule, first=run.horizon.first, trained=run.horizon.trained)
 
 
 def take_step(
