@@ -1,6 +1,7 @@
 """`diorama train patch-prior` on a few made-up pictures: the whole road, interrupted and not."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,12 @@ import torch
 
 from diorama.cli.main import main
 from diorama.data.images import write_depth_png, write_png
+from diorama.data.rgbd_coding import encode_rgbd
 from diorama.errors import InputError, OutputError
 from diorama.nets.config import UNetConfig
 from diorama.pipelines import patch_prior, train
-from diorama.pipelines.patch_prior import GroupBatches, recipe
-from diorama.priors.prior import Prior
+from diorama.pipelines.patch_prior import GroupBatches, as_trained_on, recipe
+from diorama.priors.prior import PatchEncoding, Prior
 from diorama.streams import stream
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.distributed import Share
@@ -64,7 +66,9 @@ def test_a_run_ends_with_a_prior_its_card_and_pictures_to_look_at(pictures, tmp_
     assert sorted(path.name for path in (out / "samples").iterdir()) == ["0000004.png", "0000006.png"]
     gains = json.loads((out / "held_out.json").read_text())
     assert [gain["level"] for gain in gains["6"]] == [3, 7, 19, 47, 99]
+    assert 1.4 < prior.encoding.median_depth < 1.6, "the pictures lie about 1.5 m away, and the default is 3"
     card = (out / "prior" / "README.md").read_text()
+    assert f"Median depth of 256 patches of it: {prior.encoding.median_depth:.3g} m" in card
     assert "6 steps in" in card
     assert "license: apache-2.0" in card
     assert f"{gains['6'][0]['joint']:.2f}" in card
@@ -176,6 +180,20 @@ def test_steps_of_group_batches_are_the_same_whenever_asked_and_differ_between_s
     assert one(3).shape == (5, 4, 2, 2)
     seen = [set(batch[:, 0, 0, 0].tolist()) for batch in (one(0), one(1), two(0), two(1))]
     assert len(set.union(*seen)) == sum(map(len, seen))
+
+
+def test_the_median_depth_is_that_of_the_first_patches_and_the_sky_does_not_count():
+    encoding = PatchEncoding()
+
+    def batch_at(step):
+        metres = torch.tensor([1.0, 2.0 + step, math.inf, 4.0 + step])[:, None, None].expand(4, 48, 48)
+        return encode_rgbd(torch.zeros(4, 3, 48, 48), metres)
+
+    first = torch.tensor([near for step in range(64) for near in (1.0, 2.0 + step, 4.0 + step)])
+    found = as_trained_on(encoding, batch_at)
+    assert found.median_depth == pytest.approx(float(first.median()), rel=1e-3)
+    assert replace(found, median_depth=encoding.median_depth) == encoding
+    assert as_trained_on(encoding, lambda step: torch.full((9, 4, 48, 48), -1.0)) == encoding, "nothing but sky"
 
 
 def test_pictures_that_give_no_patches_are_an_error():

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diorama.cameras.patches import PatchWindow
+from diorama.data.rgbd_coding import to_depth
 from diorama.data.rgbd_patches import RgbdFrames, RgbdPatches, open_rgbd
 from diorama.diffusion.grids import even_times
 from diorama.diffusion.guidance import clamped
@@ -182,6 +183,28 @@ def patches_of_worlds(
     return PatchData(stored, judged, facts)
 
 
+def median_depths(
+    patches: Float[Tensor, "patch 4 size size"], encoding: PatchEncoding
+) -> Float[Tensor, "patch"]:  # fmt: skip
+    """The median depth of each encoded patch, metres; infinite where most of it is sky."""
+    return to_depth(0.5 * (patches[:, 3] + 1.0), encoding.depth_floor).flatten(1).median(1).values
+
+
+MEASURED = 256
+"""Patches whose depth is measured."""
+
+
+def as_trained_on(encoding: PatchEncoding, batch_at: Callable[[int], Tensor]) -> PatchEncoding:
+    """The encoding with the median depth of the first `MEASURED` patches that are trained on; the same every time."""
+    batches, step = [batch_at(0)], 1
+    while sum(map(len, batches)) < MEASURED:
+        batches.append(batch_at(step))
+        step += 1
+    near = median_depths(torch.cat(batches)[:MEASURED], encoding)
+    near = near[near.isfinite()]
+    return replace(encoding, median_depth=round(float(near.median()), 3)) if len(near) else encoding
+
+
 # What is looked at ---------------------------------------------------------------------------------------------------
 
 
@@ -255,11 +278,14 @@ def save_prior(prior: RgbdPatchPrior, weights: Weights, folder: Path, card: str)
     save_raw(folder, weights)
 
 
-def card_of(command: str, facts: dict[str, Any], step: int, seconds: float, hardware: str, run: Path) -> str:
+def card_of(
+    command: str, facts: dict[str, Any], step: int, seconds: float, hardware: str, run: Path, encoding: PatchEncoding
+) -> str:
     """The card: how the weights were made, and how well they denoise."""
     lines = [
         "Made by", "", f"    {command}", "",
         f"{step} steps in {seconds / 3600:.2f} hours on {hardware}. Data: `{json.dumps(facts, sort_keys=True)}`.", "",
+        f"Median depth of {MEASURED} patches of it: {encoding.median_depth:.3g} m.", "",
     ]  # fmt: skip
     if gains := read_figures(run).get(str(step)):
         lines += [

@@ -30,6 +30,7 @@ from diorama.pipelines.patch_prior import (
     Look,
     PatchData,
     PatchRecipe,
+    as_trained_on,
     card_of,
     noise_loss,
     patches_of_pictures,
@@ -149,8 +150,9 @@ def train_patch_prior(options: Options, share: Share, device: torch.device, say:
 
     def save(weights: Weights, seconds: float) -> None:
         made = shlex.join(["diorama", *sys.argv[1:]])
-        card = card_of(made, data.facts, weights.step, seconds, hardware(device, share), out)
-        save_prior(RgbdPatchPrior(chosen.network, encoding, detail=chosen.detail), weights, task.result, card)
+        measured = as_trained_on(encoding, data.batch_at)
+        card = card_of(made, data.facts, weights.step, seconds, hardware(device, share), out, measured)
+        save_prior(RgbdPatchPrior(chosen.network, measured, detail=chosen.detail), weights, task.result, card)
 
     return run_to_the_end(options, task, share, device, save, say)
 
