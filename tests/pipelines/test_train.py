@@ -16,6 +16,7 @@ from diorama.nets.config import UNetConfig
 from diorama.pipelines import patch_prior, train
 from diorama.pipelines.patch_prior import GroupBatches, as_trained_on, recipe
 from diorama.priors.prior import PatchEncoding, Prior
+from diorama.priors.rgbd_patch import DetailUNet
 from diorama.streams import stream
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.distributed import Share
@@ -140,6 +141,34 @@ def test_a_run_made_longer_whose_weights_could_not_be_saved_does_not_keep_the_sh
     assert load_weights(out / "prior", inside="network.").step == 10
 
 
+def test_the_network_is_compiled_where_that_is_asked_for(pictures, tmp_path, monkeypatch):
+    compiled = []
+
+    def untouched(what):
+        compiled.append(what)
+        return what
+
+    monkeypatch.setattr(torch, "compile", untouched)
+    assert main(words(pictures, tmp_path / "plain", "--steps", "1")) == 0
+    assert not compiled
+    assert main(words(pictures, tmp_path / "quick", "--steps", "1", "--compile")) == 0
+    assert isinstance(compiled[-1], DetailUNet)
+
+
+def test_a_machine_that_cannot_compile_says_what_is_missing(pictures, tmp_path, monkeypatch, capsys):
+    def fails(what):
+        def called(*given):
+            raise RuntimeError("No working C++ compiler found")
+
+        return called
+
+    monkeypatch.setattr(torch, "compile", fails)
+    assert main(words(pictures, tmp_path / "run", "--steps", "2", "--compile")) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "torch cannot compile here (No working C++ compiler found)" in said
+    assert "leave out --compile" in said
+
+
 def test_a_folder_of_something_else_is_left_alone(pictures, tmp_path, capsys):
     (tmp_path / "letter.txt").write_text("dear")
     assert main(words(pictures, tmp_path, "--steps", "4")) == 2
@@ -182,14 +211,14 @@ def test_steps_of_group_batches_are_the_same_whenever_asked_and_differ_between_s
     assert len(set.union(*seen)) == sum(map(len, seen))
 
 
-def test_the_median_depth_is_that_of_the_first_patches_and_the_sky_does_not_count():
+def test_the_median_depth_is_that_of_the_first_patches_if_not_most_are_of_the_sky():
     encoding = PatchEncoding()
 
     def batch_at(step):
         metres = torch.tensor([1.0, 2.0 + step, math.inf, 4.0 + step])[:, None, None].expand(4, 48, 48)
         return encode_rgbd(torch.zeros(4, 3, 48, 48), metres)
 
-    first = torch.tensor([near for step in range(64) for near in (1.0, 2.0 + step, 4.0 + step)])
+    first = torch.tensor([near for step in range(64) for near in (1.0, 2.0 + step, math.inf, 4.0 + step)])
     found = as_trained_on(encoding, batch_at)
     assert found.median_depth == pytest.approx(float(first.median()), rel=1e-3)
     assert replace(found, median_depth=encoding.median_depth) == encoding

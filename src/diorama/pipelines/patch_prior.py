@@ -1,6 +1,7 @@
 """The training of the RGBD patch prior: recipes, where patches come from, what is looked at, what is written."""
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -195,14 +196,16 @@ MEASURED = 256
 
 
 def as_trained_on(encoding: PatchEncoding, batch_at: Callable[[int], Tensor]) -> PatchEncoding:
-    """The encoding with the median depth of the first `MEASURED` patches that are trained on; the same every time."""
+    """The encoding with the median depth of the first `MEASURED` patches that are trained on; the same every time.
+
+    As it was where most of them are of the sky.
+    """
     batches, step = [batch_at(0)], 1
     while sum(map(len, batches)) < MEASURED:
         batches.append(batch_at(step))
         step += 1
-    near = median_depths(torch.cat(batches)[:MEASURED], encoding)
-    near = near[near.isfinite()]
-    return replace(encoding, median_depth=round(float(near.median()), 3)) if len(near) else encoding
+    near = float(median_depths(torch.cat(batches)[:MEASURED], encoding).median())
+    return replace(encoding, median_depth=round(near, 3)) if math.isfinite(near) else encoding
 
 
 # What is looked at ---------------------------------------------------------------------------------------------------

@@ -104,6 +104,8 @@ class Options:
     """A batch goes through the network in this many parts; more need less memory."""
     precision: Precision | None = None
     """auto, bf16 or full, instead of the recipe's."""
+    compile: bool = False
+    """Let torch compile the network: a slow first step, then quicker ones. Needs g++ or clang++; on a GPU triton."""
     seed: int = 0
     """Decides every random choice."""
     workers: int = 0
@@ -237,6 +239,7 @@ def run_to_the_end(
         continue_from=start,
         sample=task.look,
         keeping=Keeping(sample_every=options.sample_every, tensorboard=options.tensorboard),
+        compile=options.compile,
         say=say,
     )
     last: Record | None = None
