@@ -2,6 +2,9 @@
 
 import json
 import math
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -139,6 +142,86 @@ def test_a_run_made_longer_whose_weights_could_not_be_saved_does_not_keep_the_sh
     assert load_weights(out / "prior", inside="network.").step == 5
     assert main(words(pictures, out, "--steps", "10")) == 0
     assert load_weights(out / "prior", inside="network.").step == 10
+
+
+KILLED = """
+import os, signal, sys
+from dataclasses import replace
+from diorama.cli.main import main
+from diorama.pipelines import patch_prior, train
+from diorama.pipelines.patch_prior import noise_loss, recipe
+from tests.pipelines.test_train import TINY
+
+def deadly(times):
+    loss, asked = noise_loss(times), []
+    def counted(network, batch, generator, /):
+        asked.append(1)
+        if len(asked) == 10:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loss(network, batch, generator)
+    return counted
+
+train.recipe = lambda size: replace(recipe(size), network=TINY, batch=4)
+train.noise_loss = deadly
+patch_prior.HELD_OUT, patch_prior.WORLDS_A_SHARD = 8, 1
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def few_worlds(monkeypatch):
+    """One world is stored, and another judged by."""
+    monkeypatch.setattr(patch_prior, "HELD_OUT", 8)
+    monkeypatch.setattr(patch_prior, "WORLDS_A_SHARD", 1)
+
+
+def worlds_words(out, *more):
+    return ["train", "patch-prior", "--worlds", "1", "-o", str(out), "--device", "cpu", *more]
+
+
+def test_a_training_on_worlds_goes_on_with_the_worlds_that_it_drew(few_worlds, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patched:
+
+        def stop(self, network, step):
+            raise KeyboardInterrupt
+
+        patched.setattr(patch_prior.Look, "__call__", stop)
+        assert main(worlds_words(out, "--steps", "4", "--sample-every", "2")) == 130
+    assert "1 worlds are drawn" in capsys.readouterr().out
+    assert weights_of_run(out).step == 2
+    windows = sorted((out / "windows").iterdir())
+    assert [path.name for path in windows] == ["00000.safetensors", "recipe.json"]
+    drawn = [path.stat().st_mtime_ns for path in windows]
+    assert main(worlds_words(out, "--steps", "4", "--sample-every", "2")) == 0
+    assert "resumed at step 2 of 4" in capsys.readouterr().out
+    assert [path.stat().st_mtime_ns for path in windows] == drawn
+    prior = Prior.from_pretrained(out / "prior")
+    assert prior.score(torch.zeros(1, 4, 48, 48), 19).isfinite().all()
+    assert prior.encoding.median_depth != PatchEncoding().median_depth
+
+
+@pytest.mark.slow
+def test_a_training_on_worlds_that_is_killed_ends_as_one_that_never_was(few_worlds, tmp_path, capsys):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert main(worlds_words(whole, "--steps", "10")) == 0
+    asked = worlds_words(cut, "--steps", "10")
+    done = subprocess.run([sys.executable, "-c", KILLED, *asked], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert weights_of_run(cut).step == 8, "the state before the rate fell"
+    assert not (cut / "prior").exists()
+    assert main(asked) == 0
+    assert "resumed at step 8 of 10" in capsys.readouterr().out
+    one, two = (folder / "prior" / "model.safetensors" for folder in (whole, cut))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_worlds_that_are_drawn_anew_at_every_step_are_not_stored(few_worlds, tmp_path, monkeypatch):
+    monkeypatch.setattr(patch_prior, "MEASURED", 4)
+    out = tmp_path / "run"
+    assert main(["train", "patch-prior", "--worlds", "0", "--steps", "1", "--device", "cpu", "-o", str(out)]) == 0
+    assert not (out / "windows").exists()
+    assert load_weights(out / "prior", inside="network.").step == 1
 
 
 def test_the_network_is_compiled_where_that_is_asked_for(pictures, tmp_path, monkeypatch):

@@ -151,6 +151,8 @@ def patches_of_pictures(place: Path, window: PatchWindow, batch: int, seed: int,
     return PatchData(GroupBatches(learned.group, batch, share), judged, facts)
 
 
+WORLDS_A_SHARD = 64
+"""Worlds in one file of stored windows."""
 HELD_OUT_WORLDS = 1 << 40
 """World numbers from here on are held out."""
 
@@ -173,10 +175,10 @@ def patches_of_worlds(
     facts = {**recipe_of(every, "patches"), "stored": worlds}
     if worlds == 0:
         return PatchData(GroupBatches(group, batch, share), judged, facts)
-    shards = -(-worlds // 64)
-    say(f"{64 * shards} worlds are drawn into {folder}, once")
+    shards = -(-worlds // WORLDS_A_SHARD)
+    say(f"{WORLDS_A_SHARD * shards} worlds are drawn into {folder}, once")
     write_windows(
-        folder, every, shards, rank=share.rank, ranks=share.count,
+        folder, every, shards, per_shard=WORLDS_A_SHARD, rank=share.rank, ranks=share.count,
         told=lambda shard: say(f"shard {shard + 1} of {shards}"),
     )  # fmt: skip
     wait_for_all()
