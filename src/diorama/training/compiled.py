@@ -1,5 +1,7 @@
 """A network that torch compiles: quicker steps after a slow first one, where there is a compiler."""
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -20,8 +22,7 @@ def compiled(network: nn.Module) -> nn.Module:
             f"torch cannot compile here ({reason}). It needs a C++ compiler (g++ or clang++), and triton for a GPU. "
             "Install them, or leave out --compile."
         ) from error
-    made: nn.Module = torch.compile(network)
-    return made
+    return cast(nn.Module, torch.compile(network))
 
 
 def _sum(values: torch.Tensor) -> torch.Tensor:
