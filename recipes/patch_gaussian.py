@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diorama.cameras.patches import PatchWindow
-from diorama.data.rgbd_coding import to_depth
+from diorama.pipelines.patch_prior import median_depths
 from diorama.priors.gaussian import GaussianPrior
 from diorama.priors.prior import PatchEncoding
 from diorama.worlds.dataset import PatchGroup, Worlds, WorldsConfig
@@ -67,8 +67,7 @@ def fit_gaussian(
 
     def batches() -> Iterator[Float[Tensor, "n 4 size size"]]:
         for done, batch in world_patches(worlds, encoding.window, count):
-            depth = to_depth(0.5 * (batch[:, 3] + 1.0), encoding.depth_floor)
-            medians.extend(depth.flatten(1).median(1).values.tolist())
+            medians.extend(median_depths(batch, encoding).tolist())
             if say is not None and done * 10 // count > (done - len(batch)) * 10 // count:
                 say(f"{done} of {count} patches")
             yield batch

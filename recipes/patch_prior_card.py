@@ -1,6 +1,6 @@
 """What a trained patch prior is worth, for its card: measured on worlds and on pictures it never saw.
 
-    python -m recipes.patch_prior_card runs/patch_prior_small/prior --data ../shared/data
+    python -m recipes.patch_prior_card rgbd-patch-small --data ../shared/data
 
 Per noise level t: by how many dB one step of denoising brings a noisy patch nearer to the clean one, against a Gaussian
 fitted to patches and the same network untrained; and the score test: how often the score of a damaged patch points back
@@ -13,9 +13,10 @@ The tables go to the terminal, into the README.md of the prior's folder between 
 """
 
 import math
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,10 +114,14 @@ def main(options: Options) -> int:
     sets = patch_sets(trained.encoding.window, worlds, options)
     found = measure(priors, sets, options.seed, say=lambda line: print(line, flush=True))
     found["made"] = {
-        "command": "python -m recipes.patch_prior_card", "version": diorama.__version__, "torch": torch.__version__,
-        "seed": options.seed, "checksums": {name: prior.checksum for name, prior in priors.items()},
+        "command": command_of(options),
+        "version": diorama.__version__,
+        "torch": torch.__version__,
+        "seed": options.seed,
+        "textures": None if options.textures is None else options.textures.name,
+        "checksums": {name: prior.checksum for name, prior in priors.items()},
         "gaussian_patches": fitted,
-    }  # fmt: skip
+    }
     text = markdown(found)
     print("\n" + text)
     readme = folder / "README.md"
@@ -127,6 +132,16 @@ def main(options: Options) -> int:
         patches = torch.cat([batch for _, batch in world_patches(plain, trained.encoding.window, 8, FIRST_WORLD)])
         write_png(folder / SHEET, contact_sheet(trained, trained.network, patches[:8]))
     return 0
+
+
+def command_of(options: Options) -> str:
+    """The words that measure this again: the prior, and every option that is not as it is by default."""
+    words = ["python", "-m", "recipes.patch_prior_card", str(options.prior)]
+    for each in fields(Options):
+        value = getattr(options, each.name)
+        if each.name != "prior" and value != each.default:
+            words += [f"--{each.name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
 
 
 # What is measured, and against what ----------------------------------------------------------------------------------
@@ -228,7 +243,12 @@ def rate(prior: Prior, one: PatchSet, damage: Damage, level: int, seed: int) -> 
 
 def markdown(found: Mapping[str, Any]) -> str:
     """Everything as tables."""
-    lines = ["## Measured on what it never saw", "", f"By `{found['made']['command']}`, seed {found['made']['seed']}."]
+    made = found["made"]
+    shown = (
+        "procedural textures alone" if made["textures"] is None else f"crops of {made['textures']} among the textures"
+    )
+    lines = ["## Measured on what it never saw", "", f"By `{made['command']}`, seed {made['seed']};"]
+    lines += [f"held-out worlds with {shown}."]
     lines += ["", "What one step of denoising gains over the noisy patch, dB of PSNR, at noise level t:"]
     for one in found["sets"]:
         lines += ["", f"**{one['name']}** ({one['note']}; {one['patches']} patches)", "", *gain_table(found, one)]
@@ -237,6 +257,8 @@ def markdown(found: Mapping[str, Any]) -> str:
     for one in found["sets"]:
         if "colour" in one["parts"]:
             lines += ["", f"**{one['name']}**", "", *repair_table(found, one)]
+            lines += [f"\nThe {next(iter(one['repair']))} prior fails this test, below chance: {failed}."
+                      for failed in failures(one)]  # fmt: skip
     lines += ["", f"![Colour over disparity: clean, noisy (t = 99), denoised in one step, and samples]({SHEET})"]
     return "\n".join(lines)
 
@@ -259,6 +281,16 @@ def repair_table(found: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
         for what in DAMAGES
     ]
     return table(["damage", *(f"{name}, t = {found['score_levels'][place]}" for name, place in columns)], rows)
+
+
+def failures(one: Mapping[str, Any]) -> list[str]:
+    """Damages from which the first prior's score points back in less than half of the patches, with its rates."""
+    rates = next(iter(one["repair"].values()))
+    return [
+        f"{what} ({', '.join('-' if rate is None else f'{rate:.2f}' for rate in rates[what])})"
+        for what in DAMAGES
+        if what != "blur" and any(rate is not None and rate < 0.5 for rate in rates[what])
+    ]
 
 
 if __name__ == "__main__":

@@ -4,9 +4,12 @@ import errno
 import json
 
 import pytest
+import torch
+from safetensors import SafetensorError
 
+from diorama.data.tensors import save_tensors
 from diorama.errors import OutputError
-from diorama.files import partial_path, whole_file, whole_folder, write_json, write_text
+from diorama.files import partial_path, whole_file, whole_folder, write_json, write_tensors, write_text
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -89,6 +92,31 @@ def test_what_the_disk_refuses_is_said_in_words(tmp_path, code, words):
     with pytest.raises(OutputError, match=words), whole_folder(tmp_path / "frames"):
         raise OSError(code, "refused")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Error while serializing: I/O error: No space left on device (os error 28)", "disk is full"),
+        ('Error while serializing: I/O error: Permission denied (os error 13) at path "/sys/x"', "no permission"),
+        ("Error while serializing: something else", "the disk reports a fault"),
+    ],
+)
+def test_what_the_disk_refuses_to_safetensors_is_said_in_the_same_words(tmp_path, monkeypatch, said, words):
+    def refused(*args, **kwargs):
+        raise SafetensorError(said)
+
+    monkeypatch.setattr("safetensors.torch.save_file", refused)
+    with pytest.raises(OutputError, match=words), whole_file(tmp_path / "a.safetensors") as temporary:
+        write_tensors(temporary, {"a": torch.zeros(3)})
+    with pytest.raises(OutputError, match=words):
+        save_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(3)}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_safetensors_words_for_a_place_that_is_not_there_hold_the_number_of_the_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_tensors(tmp_path / "absent" / "a.safetensors", {"a": torch.zeros(3)})
 
 
 def test_an_output_below_a_file_is_the_users_mistake(tmp_path):

@@ -2,12 +2,17 @@
 
 import errno
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diorama.errors import OutputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def partial_path(path: Path) -> Path:
@@ -82,6 +87,22 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: object) -> None:
     """Write or replace a JSON file, whole or not at all; ValueError for a NaN, which would not be JSON."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], about: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file to a temporary place, such as one of `whole_file`; `about`: text in its header.
+
+    The library has an exception of its own for what the operating system says; here it is the OSError it was, so that
+    `clear_errors` can word it. An error that states no number counts as a fault of the disk.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), path, metadata=None if about is None else dict(about))
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
 
 
 def remove(path: Path) -> None:

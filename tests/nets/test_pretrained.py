@@ -150,7 +150,7 @@ def test_a_full_disk_leaves_the_old_folder_whole(network, folder, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pretrained, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OutputError, match="the disk is full"):
         network.save_pretrained(folder, force=True)
     assert UNet.from_pretrained(folder).config == TINY

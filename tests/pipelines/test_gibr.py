@@ -5,8 +5,10 @@ import json
 import pytest
 
 from diorama.cli.main import main
-from diorama.pipelines import gibr
+from diorama.errors import OutputError
+from diorama.pipelines import gibr, train
 from diorama.systems.gibr import GIBR
+from diorama.training.weights import load_weights
 from tests.data.tiny import posed_folder, ring
 
 
@@ -35,3 +37,25 @@ def test_scenes_without_depth_are_learned_from_and_what_needs_depth_is_left_open
     assert (config.pixels, config.views) == (16, 3)
     assert (out / "curves.html").is_file()
     assert "near_mass" not in (out / "model" / "README.md").read_text(), "the card leaves out what is not known"
+
+
+def test_a_model_that_could_not_be_saved_at_the_end_is_saved_by_the_same_command(scenes, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gibr, "HELD_OUT", 2)
+    out = tmp_path / "run"
+    asked = ["train", "gibr", "--size", "tiny", "--data", str(scenes), "-o", str(out), "--pixels", "16", "--views", "3",
+             "--batch", "2", "--steps", "1", "--device", "cpu"]  # fmt: skip
+
+    def full(*asked):
+        raise OutputError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "save_gibr", full)
+        assert main(asked) == 2
+    assert not (out / "model").exists()
+    capsys.readouterr()
+    assert main(asked) == 0
+    assert "and its weights are saved now" in capsys.readouterr().out
+    assert load_weights(out / "model").step == 1
+    assert GIBR.from_pretrained(out / "model").config.pixels == 16
+    assert main(asked) == 0
+    assert "saved now" not in capsys.readouterr().out

@@ -79,6 +79,66 @@ def test_spec_08_penalties_of_the_counts(wanted, penalties):
     assert weights.grad[:, 0].tolist() == penalties
 
 
+class Flatland:
+    """Density and colour over x in [-5, 5] and z in [0, 5], the same for all y; two cameras that wear their photos."""
+
+    def __init__(self):
+        self.density = torch.full((1, 1, 40, 80), -4.0)
+        self.colour = torch.zeros(1, 3, 40, 80)
+        for camera, first in ((0, 0), (1, 40)):  # x < 0 belongs to the left camera
+            u = 50 + 50 * (torch.linspace(-5, 5, 80)[first : first + 40] - (2 * camera - 1)) / 0.75
+            self.density[..., 4:8, first : first + 40] = 3.0
+            self.colour[..., 4:8, first : first + 40] = self.wall(camera, u).clamp(0.02, 0.98).logit().T[:, None]
+        self.density.requires_grad_()
+        self.colour.requires_grad_()
+
+    @staticmethod
+    def wall(camera, u):
+        """What a camera (2: one between the two) sees at column u: a wall at z = 3 with soft stripes."""
+        x = 3 * (u - 50) / 50 + (-1.0, 1.0, 0.0)[camera]
+        return 0.5 + 0.4 * torch.stack([(2 * x).sin(), (3 * x).cos(), (1.3 * x + 1).sin()], dim=-1)
+
+    def seen(self, camera, u):
+        """Colours of the pixels in columns u, the weights behind them, and the points these belong to."""
+        z = torch.linspace(0.2, 5, 97)
+        middle = 0.5 * (z[1:] + z[:-1])
+        x = middle * (u[:, None] - 50) / 50 + (-1.0, 1.0, 0.0)[camera]
+        points = torch.stack([x, torch.zeros_like(x), middle.expand_as(x)], dim=-1)
+        place = torch.stack([x / 5, points[..., 2] / 2.5 - 1], dim=-1)[None]
+        density, colour = (torch.nn.functional.grid_sample(table, place, align_corners=True, padding_mode="border")[0]
+                           for table in (self.density, self.colour))  # fmt: skip
+        passed = torch.exp(-torch.nn.functional.softplus(density[0]) * 4 * z.diff())
+        weights = (1 - passed) * torch.cat([torch.ones_like(passed[:, :1]), passed[:, :-1]], 1).cumprod(1)
+        return (weights * colour.sigmoid()).sum(-1).T, weights, points
+
+    def held_out_psnr(self):
+        """Of the camera between the two, where both see the wall."""
+        u = torch.linspace(20, 80, 61)
+        with torch.no_grad():
+            return -10 * float((self.seen(2, u)[0] - self.wall(2, u)).square().mean().log10())
+
+    def fitted(self, strength, steps=150):
+        """Fitted to both photos; strength: of the frustum term."""
+        optimizer = torch.optim.Adam([self.density, self.colour], lr=0.05)
+        u, cameras = torch.linspace(1, 99, 50), two_cameras()
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = torch.zeros(())
+            for camera in (0, 1):
+                colour, weights, points = self.seen(camera, u)
+                counts = geometry.seen_by(points.reshape(-1, 3), cameras, near=0.1).reshape(weights.shape)
+                loss = loss + (colour - self.wall(camera, u)).square().mean()
+                loss = loss + strength * geometry.frustum(weights, counts, 2).mean()
+            loss.backward()
+            optimizer.step()
+        return self
+
+
+def test_spec_08_cameras_that_wear_their_photos_stop_it_only_under_the_frustum_term():
+    without, with_it = Flatland().fitted(0.0), Flatland().fitted(0.1)
+    assert with_it.held_out_psnr() > without.held_out_psnr() + 2.0
+
+
 def test_spec_06_the_must_hit_gradient_pushes_density_up_on_an_empty_ray():
     density = torch.full((1, 4), 1e-3, requires_grad=True)
     opacity = 1 - torch.exp(-(density * 0.25).sum(-1))

@@ -1,5 +1,7 @@
 """The patch prior that comes with the package is worth asking."""
 
+import copy
+
 import pytest
 import torch
 
@@ -46,6 +48,21 @@ def test_run_as_in_training_its_score_departs_by_less_than_two_percent(prior, pa
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         fast = -prior.network(noisy, torch.full((8,), float(level))) / noise_level(level)[1]
     assert float((fast - wanted).norm() / wanted.norm()) < 0.02
+
+
+@pytest.mark.parametrize("level", [3, 19, 99])
+def test_what_half_precision_lost_of_its_weights_moves_its_score_by_less_than_two_percent(prior, patches, level):
+    """The weights before they were stored are not there: any within half a step of float16 may have been them."""
+    lost, generator = copy.deepcopy(prior), stream(0, "half a step")
+    with torch.no_grad():
+        for parameter in lost.parameters():
+            stored = parameter.half()
+            assert torch.equal(stored.float(), parameter), "stored as float16"
+            step = torch.nextafter(stored.abs(), torch.full_like(stored, torch.inf)) - stored.abs()
+            parameter += step.float() * (torch.rand(parameter.shape, generator=generator) - 0.5)
+    noisy = patches[:8] + noise_level(level)[1] * torch.randn(patches[:8].shape, generator=stream(0, "half", level))
+    wanted, found = prior.score(noisy, level), lost.score(noisy, level)
+    assert 0 < float((found - wanted).norm() / wanted.norm()) < 0.02
 
 
 @pytest.mark.parametrize("damage", [with_noise, with_tilted_depth])

@@ -1,15 +1,20 @@
 """The card of a patch prior: what is measured, on which patches, and how it is written down."""
 
 import json
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+import tyro
 
 from diorama.data.rgbd_coding import encode_rgbd
 from diorama.data.rgbd_patches import CropConfig
 from diorama.errors import InputError
 from diorama.eval.patch_prior import DAMAGES, LEVELS, SCORE_LEVELS
+from diorama.nets.pretrained import SHIPPED
+from diorama.pipelines.priors import SHIPPED_PRIOR
 from diorama.priors.gaussian import GaussianPrior
 from diorama.priors.prior import NullPrior, Prior
 from diorama.priors.rgbd_patch import RgbdPatchPrior
@@ -22,6 +27,8 @@ from recipes.patch_prior_card import (
     Capture,
     Options,
     PatchSet,
+    command_of,
+    failures,
     main,
     markdown,
     measure,
@@ -129,11 +136,33 @@ def test_tables_show_what_counts_of_each_set():
         PatchSet("depth", smooth_patches(2), torch.ones(2, 16, 16, dtype=torch.bool), ("disparity",), "made up"),
     ]
     found = measure({"null": NullPrior(TINY)}, sets, 0, lambda line: None)
-    text = markdown(found | {"made": {"command": "this", "seed": 0}})
+    text = markdown(found | {"made": {"command": "this", "seed": 0, "textures": None}})
     assert "| t | null: joint | null: colour | null: disparity |" in text
     assert "| t | null: disparity |" in text
     assert text.count("| damage | null, t = 19 | null, t = 47 | null, t = 99 |") == 1, "colour and depth together alone"
     assert text.count("| 99 | +0.00") == 2
+
+
+def test_the_card_names_what_the_prior_fails_at_and_leaves_blur_out():
+    rates = {what: [0.9, 0.8, None] for what in DAMAGES} | {"billboard": [0.6, 0.49, None], "blur": [0.1, 0.1, 0.1]}
+    assert failures({"repair": {"trained": rates, "untrained": {what: [0.0] for what in DAMAGES}}}) == [
+        "billboard (0.60, 0.49, -)"
+    ]
+
+
+def test_the_command_on_the_card_is_read_as_the_options_it_was_written_from():
+    options = Options(Path("a prior"), data=Path("../data"), textures=Path("photos"), patches=8)
+    words = shlex.split(command_of(options))
+    assert words[:3] == ["python", "-m", "recipes.patch_prior_card"]
+    assert tyro.cli(Options, args=words[3:]) == options
+    assert command_of(Options(Path("one"))) == "python -m recipes.patch_prior_card one"
+
+
+def test_the_shipped_card_shows_what_its_figures_are():
+    folder = SHIPPED / SHIPPED_PRIOR
+    found = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert with_section(readme, markdown(found)) == readme
 
 
 def test_a_gaussian_of_worlds_is_written_and_read_back(tmp_path, monkeypatch):

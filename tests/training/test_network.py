@@ -294,7 +294,7 @@ def test_a_full_disk_stops_the_training_and_the_last_checkpoint_stays(tmp_path, 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("diorama.data.tensors.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OutputError, match="the disk is full"):
         steps(small_network(), tmp_path, 20)
     assert (tmp_path / CHECKPOINT).read_bytes() == before

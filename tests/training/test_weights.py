@@ -1,6 +1,7 @@
 """Committed half-precision weights are a place to go on from."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from diorama.data.tensors import save_tensors
 from diorama.errors import InputError, OutputError
 from diorama.nets.ema import averaged_model
 from diorama.training.checkpoint import weights_of_run
+from diorama.training.network import EmaConfig
 from diorama.training.weights import AVERAGE, RAW, Weights, half, load_weights, put_weights, save_raw
 from tests.training.toy import CONFIG, OFTEN, same, small_network, steps
 
@@ -68,7 +70,32 @@ def test_without_the_raw_file_the_average_stands_in(trained, tmp_path):
     save_tensors(tmp_path / AVERAGE, half(trained[1].average), {})
     back = load_weights(tmp_path)
     assert same(back.raw, back.average)
-    assert back.step == 0
+    assert (back.step, back.raw_known) == (0, False)
+
+
+def test_going_on_from_the_average_alone_warms_up_again_and_keeps_the_average(trained, tmp_path):
+    save_tensors(tmp_path / AVERAGE, half(trained[1].average), {})
+    start, said = load_weights(tmp_path), []
+    slow = replace(CONFIG, ema=EmaConfig(decay=0.999))
+    records = steps(small_network(seed=9), tmp_path / "run", 40, continue_from=start, config=slow, say=said.append)
+    assert [r.rate for r in records[:20]] == pytest.approx([(n + 1) / 20 for n in range(20)])
+    assert said[0] == (
+        "goes on from averaged weights alone, as there is no raw.safetensors beside them: steps count from 0, the "
+        "average is kept; the rate rises over 20 steps"
+    )
+    after, name = weights_of_run(tmp_path / "run"), "0.weight"
+    moved = (after.raw[name] - start.average[name]).norm()
+    assert (after.average[name] - start.average[name]).norm() < 0.05 * moved
+
+
+def test_a_run_from_the_average_alone_resumes_bit_for_bit(trained, tmp_path):
+    save_tensors(tmp_path / AVERAGE, half(trained[1].average), {})
+    start = load_weights(tmp_path)
+    whole, cut, again = small_network(), small_network(), small_network()
+    rates = [r.rate for r in steps(whole, tmp_path / "whole", 30, continue_from=start)]
+    steps(cut, tmp_path / "cut", 30, continue_from=start, stop=11, keeping=OFTEN)
+    assert [r.rate for r in steps(again, tmp_path / "cut", 30, continue_from=start)] == rates[11:]
+    assert same(whole.state_dict(), again.state_dict())
 
 
 def test_a_network_inside_a_whole_is_found_by_its_prefix(trained, tmp_path):

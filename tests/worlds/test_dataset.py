@@ -8,9 +8,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from diorama.cameras.patches import PatchWindow
+from diorama.data.images import write_png
 from diorama.data.rgbd_coding import decode_rgbd
 from diorama.errors import InputError
 from diorama.worlds.dataset import Groups, PatchGroup, PictureGroup, ViewGroup, Worlds, WorldsConfig, exposed_windows
+from diorama.worlds.patterns import PHOTO
 from diorama.worlds.trace import RenderConfig
 
 WORLDS = Worlds(WorldsConfig(("room", "object"), seed=3, render=RenderConfig(samples=1)))
@@ -99,3 +101,11 @@ def test_views_of_one_scene_agree_in_space():
         seen = scene.depth[other][row, column]
         agreeing.append(((seen - depth[inside]).abs() < 0.1 * depth[inside]).float())
     assert float(torch.cat(agreeing).mean()) > 0.5, "most of what both could see, both do see, at the same depth"
+
+
+def test_thirty_to_fifty_percent_of_the_materials_show_photos_where_there_are_some(tmp_path):
+    for index in range(2):
+        write_png(tmp_path / f"{index}.png", torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(index)))
+    worlds = Worlds(WorldsConfig(textures=tmp_path, crops=4))
+    shown = [worlds.shot(index).world.materials.kind == PHOTO for index in range(30)]
+    assert 0.3 < float(torch.cat(shown).float().mean()) < 0.5

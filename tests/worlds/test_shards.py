@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from diorama.errors import InputError, OutputError
 from diorama.worlds.shards import Shards, pack_depth, shard_path, unpack_depth, write_shards
@@ -42,6 +43,20 @@ def test_a_writer_that_fails_leaves_no_part_of_a_shard(tmp_path):
     with pytest.raises(RuntimeError):
         write_shards(tmp_path, broken, 1, {})
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_full_disk_is_said_in_words_and_the_shards_before_it_stay(tmp_path, monkeypatch):
+    write_shards(tmp_path, make, 1, {})
+
+    def full(*args, **kwargs):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("safetensors.torch.save_file", full)
+        with pytest.raises(OutputError, match=r"00001.safetensors could not be written: the disk is full"):
+            write_shards(tmp_path, make, 2, {})
+    assert len(Shards.open(tmp_path)) == 4
+    assert write_shards(tmp_path, make, 2, {}) == 1
 
 
 def test_rows_come_in_the_order_asked_for(tmp_path):

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from diorama.errors import InputError, OutputError
-from diorama.files import whole_file
+from diorama.files import whole_file, write_tensors
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
@@ -22,8 +21,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
     flat = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     try:
         with whole_file(path, force=True) as partial:
-            save_file(flat, partial, metadata={"meta": json.dumps(dict(meta))})
-    except (OSError, SafetensorError) as error:
+            write_tensors(partial, flat, {"meta": json.dumps(dict(meta))})
+    except OSError as error:
         raise OutputError(
             f"{path} could not be written ({error}). The last whole file is kept; free some space or choose another "
             "place with -o, then run the same command again."

@@ -9,9 +9,7 @@ Weights that come with the package lie in `diorama/weights/<name>/` and are aske
 million parameters a file, in float16 (16 MB); what is smaller than 1 MB may be float32.
 """
 
-import errno
 import json
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +17,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from diorama.errors import InputError, OutputError
-from diorama.files import whole_folder
+from diorama.files import whole_folder, write_tensors
 
 FORMAT = 1
 """Version of the folder; a newer one is refused."""
@@ -91,7 +88,7 @@ def save_pretrained(
     with whole_folder(target, force=True) as partial:
         (partial / "config.json").write_text(config + "\n", encoding="utf-8")
         for name, values in stored.items():
-            _save(values, partial / f"{name}.safetensors")
+            write_tensors(partial / f"{name}.safetensors", values, {"format": "pt"})
             (partial / f"{name}.safetensors").chmod((partial / "config.json").stat().st_mode)  # not the owner's alone
         (partial / "README.md").write_text(_card(kind, stored, card, licence), encoding="utf-8")
     return target
@@ -279,15 +276,6 @@ def _check_place(target: Path, *, force: bool) -> None:
         raise OutputError(f"{target} exists already. Choose another name, or remove it first.")
     if not target.is_dir() or (any(target.iterdir()) and not (target / "config.json").is_file()):
         raise OutputError(f"{target} is not a folder of weights, and only those are replaced. Choose another name.")
-
-
-def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file; what its library says of the disk becomes an OSError, which `whole_folder` words."""
-    try:
-        save_file(dict(tensors), path, metadata={"format": "pt"})
-    except SafetensorError as error:
-        full = os.strerror(errno.ENOSPC) in str(error)
-        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
 
 def _some(names: Collection[str]) -> str:

@@ -1,8 +1,9 @@
 """The training of the RGBD patch prior: recipes, where patches come from, what is looked at, what is written."""
 
 import json
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diorama.cameras.patches import PatchWindow
+from diorama.data.rgbd_coding import to_depth
 from diorama.data.rgbd_patches import RgbdFrames, RgbdPatches, open_rgbd
 from diorama.diffusion.grids import even_times
 from diorama.diffusion.guidance import clamped
@@ -149,6 +151,8 @@ def patches_of_pictures(place: Path, window: PatchWindow, batch: int, seed: int,
     return PatchData(GroupBatches(learned.group, batch, share), judged, facts)
 
 
+WORLDS_A_SHARD = 64
+"""Worlds in one file of stored windows."""
 HELD_OUT_WORLDS = 1 << 40
 """World numbers from here on are held out."""
 
@@ -171,15 +175,39 @@ def patches_of_worlds(
     facts = {**recipe_of(every, "patches"), "stored": worlds}
     if worlds == 0:
         return PatchData(GroupBatches(group, batch, share), judged, facts)
-    shards = -(-worlds // 64)
-    say(f"{64 * shards} worlds are drawn into {folder}, once")
+    shards = -(-worlds // WORLDS_A_SHARD)
+    say(f"{WORLDS_A_SHARD * shards} worlds are drawn into {folder}, once")
     write_windows(
-        folder, every, shards, rank=share.rank, ranks=share.count,
+        folder, every, shards, per_shard=WORLDS_A_SHARD, rank=share.rank, ranks=share.count,
         told=lambda shard: say(f"shard {shard + 1} of {shards}"),
     )  # fmt: skip
     wait_for_all()
     stored = StoredPatches(Shards.open(folder), batch, window.size, seed, rank=share.rank, ranks=share.count)
     return PatchData(stored, judged, facts)
+
+
+def median_depths(
+    patches: Float[Tensor, "patch 4 size size"], encoding: PatchEncoding
+) -> Float[Tensor, "patch"]:  # fmt: skip
+    """The median depth of each encoded patch, metres; infinite where most of it is sky."""
+    return to_depth(0.5 * (patches[:, 3] + 1.0), encoding.depth_floor).flatten(1).median(1).values
+
+
+MEASURED = 256
+"""Patches whose depth is measured."""
+
+
+def as_trained_on(encoding: PatchEncoding, batch_at: Callable[[int], Tensor]) -> PatchEncoding:
+    """The encoding with the median depth of the first `MEASURED` patches that are trained on; the same every time.
+
+    As it was where most of them are of the sky.
+    """
+    batches, step = [batch_at(0)], 1
+    while sum(map(len, batches)) < MEASURED:
+        batches.append(batch_at(step))
+        step += 1
+    near = float(median_depths(torch.cat(batches)[:MEASURED], encoding).median())
+    return replace(encoding, median_depth=round(near, 3)) if math.isfinite(near) else encoding
 
 
 # What is looked at ---------------------------------------------------------------------------------------------------
@@ -255,11 +283,14 @@ def save_prior(prior: RgbdPatchPrior, weights: Weights, folder: Path, card: str)
     save_raw(folder, weights)
 
 
-def card_of(command: str, facts: dict[str, Any], step: int, seconds: float, hardware: str, run: Path) -> str:
+def card_of(
+    command: str, facts: dict[str, Any], step: int, seconds: float, hardware: str, run: Path, encoding: PatchEncoding
+) -> str:
     """The card: how the weights were made, and how well they denoise."""
     lines = [
         "Made by", "", f"    {command}", "",
         f"{step} steps in {seconds / 3600:.2f} hours on {hardware}. Data: `{json.dumps(facts, sort_keys=True)}`.", "",
+        f"Median depth of {MEASURED} patches of it: {encoding.median_depth:.3g} m.", "",
     ]  # fmt: skip
     if gains := read_figures(run).get(str(step)):
         lines += [

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from diorama.errors import InputError, OutputError
-from diorama.nets.pretrained import find_pretrained
+from diorama.nets.pretrained import find_pretrained, kind_of
 from diorama.pipelines.gibr import (
     WORLD_KINDS,
     GIBRRecipe,
@@ -30,6 +30,7 @@ from diorama.pipelines.patch_prior import (
     Look,
     PatchData,
     PatchRecipe,
+    as_trained_on,
     card_of,
     noise_loss,
     patches_of_pictures,
@@ -44,7 +45,7 @@ from diorama.priors.rgbd_patch import RgbdPatchPrior
 from diorama.scenes.config import to_json
 from diorama.systems.gibr import GIBR
 from diorama.training.batches import batches_at
-from diorama.training.checkpoint import weights_of_run
+from diorama.training.checkpoint import seconds_of_run, weights_of_run
 from diorama.training.distributed import Share, process_group
 from diorama.training.gradient import LossFn, Precision
 from diorama.training.log import Record
@@ -103,6 +104,8 @@ class Options:
     """A batch goes through the network in this many parts; more need less memory."""
     precision: Precision | None = None
     """auto, bf16 or full, instead of the recipe's."""
+    compile: bool = False
+    """Let torch compile the network: a slow first step, then quicker ones. Needs g++ or clang++; on a GPU triton."""
     seed: int = 0
     """Decides every random choice."""
     workers: int = 0
@@ -144,13 +147,14 @@ def train_patch_prior(options: Options, share: Share, device: torch.device, say:
     task = Task(
         prior.network.to(device), noise_loss(chosen.times), data.batch_at, chosen.training,
         length_of(options, chosen.steps), data.facts, chosen.batch, "network.",
-        Look(out, chosen, encoding, data.held_out, say),
+        Look(out, chosen, encoding, data.held_out, say), out / "prior",
     )  # fmt: skip
 
     def save(weights: Weights, seconds: float) -> None:
         made = shlex.join(["diorama", *sys.argv[1:]])
-        card = card_of(made, data.facts, weights.step, seconds, hardware(device, share), out)
-        save_prior(RgbdPatchPrior(chosen.network, encoding, detail=chosen.detail), weights, out / "prior", card)
+        measured = as_trained_on(encoding, data.batch_at)
+        card = card_of(made, data.facts, weights.step, seconds, hardware(device, share), out, measured)
+        save_prior(RgbdPatchPrior(chosen.network, measured, detail=chosen.detail), weights, task.result, card)
 
     return run_to_the_end(options, task, share, device, save, say)
 
@@ -175,14 +179,14 @@ def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -
     task = Task(
         network, scene_loss(chosen.config, chosen.training), data.batch_at, chosen.loop,
         length_of(options, chosen.steps), data.facts | asked, chosen.batch, "",
-        LookAtScenes(out, chosen.training, data.held_out, say),
+        LookAtScenes(out, chosen.training, data.held_out, say), out / "model",
     )  # fmt: skip
 
     def save(weights: Weights, seconds: float) -> None:
         made = shlex.join(["diorama", *sys.argv[1:]])
         facts = data.facts | asked
         card = gibr_card(made, facts, weights.step, seconds, hardware(device, share), out)
-        save_gibr(chosen.config, weights, out / "model", card)
+        save_gibr(chosen.config, weights, task.result, card)
 
     return run_to_the_end(options, task, share, device, save, say)
 
@@ -201,6 +205,8 @@ class Task:
     inside: str
     """What the network's names begin with in a folder of weights."""
     look: SampleFn
+    result: Path
+    """The folder of the trained weights."""
 
 
 def run_to_the_end(
@@ -211,7 +217,10 @@ def run_to_the_end(
     save: Callable[[Weights, float], None],
     say: Say,
 ) -> str:
-    """Take all steps with a progress bar, and save the weights on the first rank; how it ended, in words."""
+    """Take all steps with a progress bar, and save the weights on the first rank; how it ended, in words.
+
+    A run that ended before its weights were saved, whole and of its last step, has them saved now.
+    """
     if task.batch < 1 or task.batch % share.count:
         raise InputError(
             f"a batch of {task.batch} cannot be shared by {share.count} ranks; each needs as many. Give --batch N."
@@ -230,6 +239,7 @@ def run_to_the_end(
         continue_from=start,
         sample=task.look,
         keeping=Keeping(sample_every=options.sample_every, tensorboard=options.tensorboard),
+        compile=options.compile,
         say=say,
     )
     last: Record | None = None
@@ -237,10 +247,24 @@ def run_to_the_end(
         last = record
     weights = weights_of_run(options.output)
     if last is None:
-        return f"was finished before, at step {weights.step}"
+        if is_saved(task, weights):
+            return f"was finished before, at step {weights.step}"
+        if share.rank == 0:
+            save(weights, seconds_of_run(options.output))
+        return f"was finished before, at step {weights.step}, and its weights are saved now"
     if share.rank == 0:
         save(weights, last.seconds)
     return f"{weights.step} steps in {last.seconds:.0f} s, loss {last.loss:.4g}"
+
+
+def is_saved(task: Task, weights: Weights) -> bool:
+    """Whether the folder of the result is whole, and of the step that these weights of the run are of."""
+    try:
+        kind_of(task.result)
+        saved = load_weights(task.result, inside=task.inside)
+    except InputError:
+        return False
+    return saved.step == weights.step
 
 
 def settled(options: Options) -> PatchRecipe:

@@ -67,3 +67,8 @@ def weights_of_run(folder: Path, file: str = "checkpoint.safetensors") -> Weight
         for side in ("system", "average")
     }
     return Weights(sides["system"], sides["average"], int(meta["step"]), int(tensors["averaged"]))
+
+
+def seconds_of_run(folder: Path, file: str = "checkpoint.safetensors") -> float:
+    """Seconds that a run had been trained for at its last checkpoint. Raises InputError where that is damaged."""
+    return float(load_tensors(folder / file)[1]["seconds"])

@@ -14,6 +14,7 @@ from diorama.errors import InputError
 from diorama.nets.ema import averaged_model
 from diorama.streams import stream
 from diorama.training.batches import Batch, Batches, sample_count
+from diorama.training.compiled import compiled
 from diorama.training.distributed import current_share, mean_over_ranks, parallel, wait_for_all
 from diorama.training.gradient import LossFn, Precision, batch_gradient
 from diorama.training.log import Record, RunLog
@@ -110,6 +111,7 @@ def train(
     continue_from: Weights | None = None,
     sample: SampleFn | None = None,
     keeping: Keeping | None = None,
+    compile: bool = False,
     say: Callable[[str], None] = quiet,
 ) -> Generator[Record]:
     """Train a network, on its device, and yield a record of every step after its update.
@@ -117,7 +119,8 @@ def train(
     folder: holds the run; the same call goes on with it, on CPU bit for bit as if it had never stopped, and a call with
     a greater length goes on from before the rate fell. about: JSON-ready facts (network, data) that must be the same
     when a run is resumed. continue_from: weights (`weights.load_weights`) from which a new run goes on, counting steps
-    from theirs. Runs as one of several ranks where `distributed.process_group` is open. When it has ended,
+    from theirs. compile: let torch compile the network (`compiled.compiled`); a run may go on with it or without, as
+    only rounding differs. Runs as one of several ranks where `distributed.process_group` is open. When it has ended,
     `checkpoint.weights_of_run` reads the weights.
 
     Raises InputError for a folder of another run, NonFiniteLossError (with step and term; the last good checkpoint
@@ -132,9 +135,10 @@ def train(
     open_run(run, config.schedule, folder, continue_from, say)
     if run.ended:
         return
+    wrapped = parallel(compiled(network.train()) if compile else network.train())
     scribe = Scribe.of(run, folder, keeping, sample, say) if current_share().rank == 0 else None
     tell = say if scribe is None else scribe.tell
-    wrapped, clock = parallel(network.train()), Clock(run.seconds)
+    clock = Clock(run.seconds)
     try:
         for batch in batches(run.step):
             settle(run, config.schedule)
@@ -163,7 +167,7 @@ def train(
 def settle(run: Run, schedule: ScheduleConfig) -> None:
     """Turn a time budget into steps, once, when it is time for the rate to fall."""
     if run.horizon.total is None:
-        run.horizon = run.length.horizon(schedule, run.horizon.first, run.step, run.seconds)
+        run.look_ahead(schedule, first=run.horizon.first, trained=run.horizon.trained)
 
 
 def take_step(

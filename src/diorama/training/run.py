@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from diorama.files import write_json
 from diorama.training.checkpoint import pack, pack_average, unpack, unpack_average
 from diorama.training.schedule import Horizon, ScheduleConfig, horizon_of_budget, horizon_of_steps
 from diorama.training.watch import Watch
-from diorama.training.weights import Weights, put_weights
+from diorama.training.weights import RAW, Weights, put_weights
 
 ASKED, CHECKPOINT, TRUNK = "run.json", "checkpoint.safetensors", "trunk.safetensors"
 """What was asked; the last good state; the state before the rate fell, from which a longer run goes on."""
@@ -69,6 +69,11 @@ class Run:
         """Whether all steps are taken."""
         return self.horizon.ended(self.step)
 
+    def look_ahead(self, schedule: ScheduleConfig, *, first: int, trained: bool) -> None:
+        """Set the horizon, as seen from here, of a run that began with step `first`, perhaps from trained weights."""
+        horizon = self.length.horizon(schedule, first, self.step, self.seconds)
+        self.horizon = replace(horizon, trained=trained)
+
     def save(self, file: Path) -> None:
         """Write all of it, whole or not at all. Raises OutputError; the file that was there then stays."""
         state = {
@@ -108,8 +113,11 @@ def open_run(
     if continue_from is not None:
         put_weights(continue_from, run.network, run.average)
         run.step = continue_from.step
-        say(f"goes on from given weights at step {run.step}; the rate rises over {schedule.rewarm} steps")
-    run.horizon = run.length.horizon(schedule, run.step, run.step, 0.0)
+        found = f"given weights at step {run.step}"
+        if not continue_from.raw_known:
+            found = f"averaged weights alone, as there is no {RAW} beside them: steps count from 0, the average is kept"
+        say(f"goes on from {found}; the rate rises over {schedule.rewarm} steps")
+    run.look_ahead(schedule, first=run.step, trained=continue_from is not None)
 
 
 def _resume(run: Run, schedule: ScheduleConfig, folder: Path, say: Callable[[str], None]) -> None:
@@ -133,7 +141,7 @@ def _resume(run: Run, schedule: ScheduleConfig, folder: Path, say: Callable[[str
         )
     run.load(folder / (TRUNK if falling else CHECKPOINT))
     say(f"{folder}: {'made longer from' if falling else 'resumed at'} step {run.step}")
-    run.horizon = run.length.horizon(schedule, before.first, run.step, run.seconds)
+    run.look_ahead(schedule, first=before.first, trained=before.trained)
 
 
 def _is_longer(length: Length, before: Horizon, seconds: float) -> bool:

@@ -35,12 +35,13 @@ class Horizon:
     """Which steps a run takes: `first`, ..., `total` - 1, of which those from `decay_from` on at a falling rate.
 
     first is 0, or the step of the weights the run continues from. decay_from and total are None as long as a time
-    budget has not been turned into steps.
+    budget has not been turned into steps. trained: the run continues from weights, whose step may be unknown (0).
     """
 
     first: int = 0
     decay_from: int | None = None
     total: int | None = None
+    trained: bool = False
 
     def ended(self, step: int) -> bool:
         """Whether nothing is left to do before step number `step`."""
@@ -77,7 +78,7 @@ def horizon_of_budget(config: ScheduleConfig, first: int, now: int, seconds: flo
 
 def rate_factor(config: ScheduleConfig, horizon: Horizon, step: int) -> float:
     """The factor on the learning rate at step number `step`, in (0, 1]."""
-    rise = config.rewarm if horizon.first else config.warm_up
+    rise = config.rewarm if horizon.first or horizon.trained else config.warm_up
     factor = min(1.0, (step - horizon.first + 1) / max(rise, 1))
     if horizon.total is not None and horizon.decay_from is not None and step >= horizon.decay_from:
         fallen = (step - horizon.decay_from + 1) / (horizon.total - horizon.decay_from)

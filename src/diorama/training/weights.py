@@ -18,6 +18,9 @@ from diorama.errors import InputError, OutputError
 
 AVERAGE, RAW = "model.safetensors", "raw.safetensors"
 
+MANY = 1_000_000
+"""Updates of an average of which only that it is trained is known: so many that `nets.ema.warmed_decay` is over."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -29,6 +32,8 @@ class Weights:
     """Updates behind them."""
     averaged: int
     """Updates of the average behind them."""
+    raw_known: bool = True
+    """False where the average stands in for raw weights that are not there; step is 0 then."""
 
 
 def save_raw(folder: Path, weights: Weights) -> None:
@@ -40,14 +45,15 @@ def load_weights(folder: Path, inside: str = "") -> Weights:
     """A folder of weights as float32.
 
     inside: what the names of the network begin with where the folder holds a whole around it, such as `network.`.
-    Without the raw file the average stands in for it: a little behind, but a place to start from. Raises InputError.
+    Without the raw file the average stands in for it, with `raw_known` False: a little behind, but a place to start
+    from; it counts as the average of `MANY` updates, so that those to come do not push it aside. Raises InputError.
     """
     if not (folder / AVERAGE).is_file():
         raise InputError(f"{folder} holds no {AVERAGE}; a folder with it, and with {RAW}, is needed to continue from.")
     average = full(load_tensors(folder / AVERAGE)[0])
     average = {name[len(inside) :]: tensor for name, tensor in average.items() if name.startswith(inside)}
     if not (folder / RAW).is_file():
-        return Weights(average, average, 0, 0)
+        return Weights(average, average, 0, MANY, raw_known=False)
     raw, meta = load_tensors(folder / RAW)
     return Weights(full(raw), average, int(meta.get("step", 0)), int(meta.get("averaged", 0)))
 

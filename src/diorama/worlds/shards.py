@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int16
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from diorama.errors import InputError, OutputError
-from diorama.files import clear_errors, whole_file, write_json
+from diorama.files import clear_errors, whole_file, write_json, write_tensors
 
 RECIPE = "recipe.json"
 NEAREST, FARTHEST = 0.01, 5000.0
@@ -75,7 +74,7 @@ def write_shards(
             continue
         tensors = {name: tensor.contiguous() for name, tensor in make(index).items()}
         with whole_file(path, force=True) as temporary:
-            save_file(tensors, temporary)
+            write_tensors(temporary, tensors)
         written += 1
         if told is not None:
             told(index)
