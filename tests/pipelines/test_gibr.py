@@ -1,12 +1,18 @@
-"""`diorama train gibr` on folders of scenes: the whole road, without a single pixel of known depth."""
+"""`diorama train gibr`: the whole road, on folders of scenes without a pixel of known depth and on worlds."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
 from diorama.cli.main import main
+from diorama.errors import InputError
 from diorama.pipelines import gibr
+from diorama.pipelines.gibr import gibr_recipe, scenes_of_worlds
 from diorama.systems.gibr import GIBR
+from diorama.training.checkpoint import weights_of_run
+from diorama.training.distributed import Share
 from tests.data.tiny import posed_folder, ring
 
 
@@ -35,3 +41,72 @@ def test_scenes_without_depth_are_learned_from_and_what_needs_depth_is_left_open
     assert (config.pixels, config.views) == (16, 3)
     assert (out / "curves.html").is_file()
     assert "near_mass" not in (out / "model" / "README.md").read_text(), "the card leaves out what is not known"
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Few worlds with few cameras, judged by few."""
+    for name, number in {"HELD_OUT": 2, "HELD_OUT_WORLDS": 2, "WORLD_VIEWS": 4}.items():
+        monkeypatch.setattr(gibr, name, number)
+
+
+def on_worlds(out, *more):
+    return ["train", "gibr", "--size", "tiny", "--data", "worlds", "-o", str(out), "--pixels", "16", "--views", "2",
+            "--kinds", "object", "--batch", "2", "--device", "cpu", *more]  # fmt: skip
+
+
+def test_worlds_that_are_stored_are_learned_from_and_what_needs_depth_is_measured(few, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(on_worlds(out, "--worlds", "2", "--steps", "2")) == 0
+    assert sorted(path.name for path in (out / "scenes").iterdir()) == ["held_out", "learned"]
+    found = json.loads((out / "held_out.json").read_text())["2"]
+    assert 0 <= found["near_mass"] <= 1
+    assert -1 <= found["depth_rank_corr"] <= 1
+    assert set(found["loss_by_t"]) == {"0.1", "0.3", "0.5", "0.7", "0.9", "1.0"}
+    assert "depth rank" in capsys.readouterr().out
+    card = (out / "model" / "README.md").read_text()
+    assert '"stored": 2' in card
+    assert f"| near_mass | {found['near_mass']:.3f} |" in card
+
+
+def test_endless_worlds_are_learned_from_and_a_run_that_was_stopped_ends_the_same(few, tmp_path, monkeypatch):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    endless = ("--worlds", "0", "--batch", "1", "--steps", "2")
+    monkeypatch.setattr(gibr.LookAtScenes, "__call__", lambda self, network, step: None)
+    assert main(on_worlds(whole, *endless)) == 0
+    assert not (whole / "scenes").exists(), "nothing is stored"
+    with monkeypatch.context() as patched:
+
+        def stop(self, network, step):
+            raise KeyboardInterrupt
+
+        patched.setattr(gibr.LookAtScenes, "__call__", stop)
+        assert main(on_worlds(cut, *endless, "--sample-every", "1")) == 130
+    assert weights_of_run(cut).step == 1
+    assert main(on_worlds(cut, *endless)) == 0
+    one, two = (folder / "model" / "model.safetensors" for folder in (whole, cut))
+    assert one.read_bytes() == two.read_bytes()
+    assert main(on_worlds(cut, "--worlds", "2", "--batch", "1", "--steps", "4")) == 2, "stored worlds are another run"
+
+
+def test_every_step_of_endless_worlds_has_its_own_and_is_the_same_when_asked_again(few, tmp_path):
+    recipe = gibr_recipe("tiny")
+    recipe = replace(recipe, batch=2, config=replace(recipe.config, pixels=16, views=2))
+
+    def data(rank=0, ranks=1, worlds=0):
+        return scenes_of_worlds(
+            tmp_path / "scenes", recipe, 0, Share(rank, ranks), worlds=worlds, kinds=("object",), textures=None,
+            say=lambda line: None,
+        )  # fmt: skip
+
+    one = data()
+    batches = [one.batch_at(0), one.batch_at(1), data(0, 2).batch_at(0), data(1, 2).batch_at(0)]
+    assert [len(batch["images"]) for batch in batches] == [2, 2, 1, 1]
+    pictures = torch.cat([batch["images"] for batch in batches]).flatten(0, 1).flatten(1)
+    assert len(torch.unique(pictures, dim=0)) == len(pictures)
+    again = data()
+    assert torch.equal(again.batch_at(1)["images"], batches[1]["images"])
+    assert torch.equal(again.held_out.images, one.held_out.images)
+    assert float(one.held_out.depth.amax()) > 0
+    with pytest.raises(InputError, match="-1 worlds"):
+        data(worlds=-1)

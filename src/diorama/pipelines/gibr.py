@@ -115,8 +115,10 @@ HELD_OUT = 16
 """Scenes that are judged by."""
 EVERY_TENTH = 10
 """Of real scenes, one in this many is held out."""
+HELD_OUT_WORLDS = 64
+"""Worlds that they are chosen from; stored worlds come in files of so many."""
 WORLD_VIEWS = 10
-"""Photographs that are drawn of each world."""
+"""Cameras that stand in each world; stored worlds have a photograph by each."""
 WORLD_KINDS: tuple[Kind, ...] = ("object", "object", "room", "outdoor")
 """What the worlds of a run are; see `worlds.dataset.WorldsConfig`."""
 ZOOM = (0.8, 1.6)
@@ -138,25 +140,36 @@ def scenes_of_worlds(
     folder: Path, recipe: GIBRRecipe, seed: int, share: Share, *, worlds: int, kinds: Sequence[Kind],
     textures: Path | None, say: Callable[[str], None],
 ) -> SceneData:  # fmt: skip
-    """Photographs of procedural worlds, drawn once into a folder (every rank its part); held-out ones in another."""
-    from diorama.worlds.dataset import ViewGroup, Worlds, WorldsConfig
+    """Photographs of procedural worlds, drawn once into a folder (every rank its part); held-out ones in another.
+
+    worlds: how many are stored; 0 draws new ones at every step, and stores none. Held out are worlds of another seed.
+    """
+    from diorama.worlds.dataset import EndlessScenes, ViewGroup, Worlds, WorldsConfig
     from diorama.worlds.shards import Shards
     from diorama.worlds.stored import StoredMultiViews, recipe_of, write_scenes
 
+    if worlds < 0:
+        raise InputError(f"{worlds} worlds were asked for. Needed: some to be stored, or 0 for new ones at every step.")
     side = max(recipe.config.pixels, 64)
-    every = WorldsConfig(kinds=tuple(kinds), seed=seed, textures=textures)
-    shards = -(-worlds // 64)
-    if shards < 1:
-        raise InputError(f"{worlds} worlds were asked for; at least one is needed.")
-    say(f"{64 * shards} worlds are drawn into {folder}, once")
+    learned = WorldsConfig(kinds=tuple(kinds), seed=seed, textures=textures)
+    held_out = replace(learned, seed=seed + 1)
+    groups = [ViewGroup(Worlds(one), WORLD_VIEWS, side, side, float(side), ZOOM) for one in (learned, held_out)]
+    facts = recipe_of(Worlds(learned), "scenes")
+    if worlds == 0:
+        say("new worlds are drawn at every step; --workers N draws them ahead")
+        endless, held = EndlessScenes(groups[0]), EndlessScenes(groups[1], HELD_OUT_WORLDS)
+        return scene_data(endless, held, recipe, seed, share, facts | {"stored": 0})
+    shards = -(-worlds // HELD_OUT_WORLDS)
+    say(f"{HELD_OUT_WORLDS * shards} worlds are drawn into {folder}, once")
     sets = []
-    for part, config, count in (("learned", every, shards), ("held_out", replace(every, seed=seed + 1), 1)):
-        group = ViewGroup(Worlds(config), WORLD_VIEWS, side, side, float(side), ZOOM)
-        write_scenes(folder / part, group, count, rank=share.rank, ranks=share.count, told=counted(say, part, count))
+    for part, group, count in zip(("learned", "held_out"), groups, (shards, 1), strict=True):
+        write_scenes(
+            folder / part, group, count, per_shard=HELD_OUT_WORLDS, rank=share.rank, ranks=share.count,
+            told=counted(say, part, count),
+        )  # fmt: skip
         wait_for_all()
         sets.append(StoredMultiViews(Shards.open(folder / part)))
-    facts = {**recipe_of(Worlds(every), "scenes"), "stored": 64 * shards}
-    return scene_data(sets[0], sets[1], recipe, seed, share, facts)
+    return scene_data(sets[0], sets[1], recipe, seed, share, facts | {"stored": HELD_OUT_WORLDS * shards})
 
 
 def counted(say: Callable[[str], None], part: str, count: int) -> Callable[[int], None]:

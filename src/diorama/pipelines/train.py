@@ -80,7 +80,8 @@ class Options:
     """A folder of photos, crops of which 30 to 50 % of the worlds' materials show."""
     worlds: int = 1024
     """How many worlds are drawn before training, into OUTPUT/windows (75 MB a hundred) or OUTPUT/scenes (20 MB a
-    hundred at 64 pixels). patch-prior: 0 draws new ones at every step."""
+    hundred at 64 pixels). 0 draws new ones at every step and stores none: endless, at the price of drawing while
+    training (--workers draws ahead)."""
     kinds: tuple[Kind, ...] = WORLD_KINDS
     """gibr: what the worlds are; name a kind twice to have it twice as often."""
     scenes: Path | None = None
