@@ -1,7 +1,10 @@
 """`diorama train gibr`: the whole road, on folders of scenes without a pixel of known depth and on worlds."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ import torch
 from diorama.cli.main import main
 from diorama.errors import InputError
 from diorama.pipelines import gibr
-from diorama.pipelines.gibr import gibr_recipe, scenes_of_worlds
+from diorama.pipelines.gibr import gibr_recipe, scenes_of_worlds, step_memory
 from diorama.systems.gibr import GIBR
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.distributed import Share
@@ -63,7 +66,12 @@ def test_worlds_that_are_stored_are_learned_from_and_what_needs_depth_is_measure
     assert 0 <= found["near_mass"] <= 1
     assert -1 <= found["depth_rank_corr"] <= 1
     assert set(found["loss_by_t"]) == {"0.1", "0.3", "0.5", "0.7", "0.9", "1.0"}
-    assert "depth rank" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "depth rank" in said.out
+    assert "memory of a step, 2 scenes at a time: about " in said.out
+    assert " GB, " in said.err, "the bar shows what there was"
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["memory"] > 1 << 27 for line in lines if "terms" in line] == [True]
     card = (out / "model" / "README.md").read_text()
     assert '"stored": 2' in card
     assert f"| near_mass | {found['near_mass']:.3f} |" in card
@@ -110,3 +118,50 @@ def test_every_step_of_endless_worlds_has_its_own_and_is_the_same_when_asked_aga
     assert float(one.held_out.depth.amax()) > 0
     with pytest.raises(InputError, match="-1 worlds"):
         data(worlds=-1)
+
+
+# How much memory it takes --------------------------------------------------------------------------------------------
+
+GROWTH = """
+import resource
+import torch
+from diorama.pipelines.gibr import gibr_recipe, step_memory
+from diorama.systems.gibr import GIBR, training_loss
+from tests.systems.drawn import balls
+
+recipe, scenes, peaks = gibr_recipe("tiny"), 8, []
+model = GIBR(recipe.config)
+needed = step_memory(model, recipe.training, scenes)
+for count in (1, scenes):
+    views = balls(count, recipe.config.views + recipe.training.held_out, recipe.config.pixels)
+    terms = training_loss(model, views, recipe.config, recipe.training, torch.Generator().manual_seed(0))
+    sum(terms.values()).backward()
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+print(peaks[1] - peaks[0], (needed.all - needed.state) * (scenes - 1) // scenes)
+"""
+
+
+def test_a_step_takes_as_much_memory_as_was_said_before():
+    """What a step of 8 scenes takes beyond one of a single scene, within a factor of 2."""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", GROWTH], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    grown, said = map(int, done.stdout.split())
+    assert 0.5 < said / grown < 2.0
+
+
+def test_memory_grows_with_scenes_and_rays_and_is_known_of_large_without_having_it():
+    recipe = gibr_recipe("large")
+    with torch.device("meta"):
+        numbers = sum(parameter.numel() for parameter in GIBR(recipe.config).parameters())
+    tiny = gibr_recipe("tiny")
+    model, training = GIBR(tiny.config), tiny.training
+    one, four = (step_memory(model, training, scenes) for scenes in (1, 4))
+    assert four.all - four.state == 4 * (one.all - one.state)
+    double = step_memory(model, replace(training, rays=2 * training.rays), 1)
+    assert double.rays == 2 * one.rays
+    assert double.network == one.network
+    assert step_memory(model, training, 1, bf16=True).network < one.network
+    needed = step_memory(GIBR(recipe.config), recipe.training, 1)
+    assert needed.state == 5 * 4 * numbers
+    assert needed.network > 2 << 30

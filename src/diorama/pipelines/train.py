@@ -25,6 +25,7 @@ from diorama.pipelines.gibr import (
     scene_loss,
     scenes_of_folder,
     scenes_of_worlds,
+    step_memory,
 )
 from diorama.pipelines.patch_prior import (
     Look,
@@ -46,7 +47,7 @@ from diorama.systems.gibr import GIBR
 from diorama.training.batches import batches_at
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.distributed import Share, process_group
-from diorama.training.gradient import LossFn, Precision
+from diorama.training.gradient import LossFn, Precision, autocast
 from diorama.training.log import Record
 from diorama.training.network import Keeping, SampleFn, TrainingConfig, train
 from diorama.training.progress import with_bar
@@ -171,6 +172,7 @@ def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -
         )  # fmt: skip
     else:
         data = scenes_of_folder(Path(options.data), chosen, options.seed, share)
+    say_memory(model, chosen, share, device, say)
     asked = {"pixels": chosen.config.pixels, "views": chosen.config.views, "training": to_json(chosen.training)}
     network = convert_conv2d_weight_memory_format(model.to(device), torch.channels_last)
     task = Task(
@@ -186,6 +188,14 @@ def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -
         save_gibr(chosen.config, weights, out / "model", card)
 
     return run_to_the_end(options, task, share, device, save, say)
+
+
+def say_memory(model: GIBR, chosen: GIBRRecipe, share: Share, device: torch.device, say: Say) -> None:
+    """How much memory each rank will need, before it is needed."""
+    scenes = max(1, -(-chosen.batch // (share.count * chosen.loop.parts)))
+    bf16 = isinstance(autocast(device, chosen.loop.precision), torch.autocast)
+    needed = step_memory(model, chosen.training, scenes, bf16=bf16)
+    say(f"memory of a step, {scenes} scenes at a time{' in bf16' if bf16 else ''}: {needed}")
 
 
 @dataclass(frozen=True)
