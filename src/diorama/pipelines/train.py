@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from diorama.errors import InputError, OutputError
+from diorama.nets.multiview_config import LooksAt
 from diorama.nets.pretrained import find_pretrained
 from diorama.pipelines.gibr import (
     WORLD_KINDS,
@@ -93,6 +94,8 @@ class Options:
     """gibr: views that the network reads, instead of the recipe's."""
     no_clean: float | None = None
     """gibr: probability that none of them is clean, instead of the recipe's."""
+    looks_at: LooksAt = "all"
+    """gibr: which pixels of other views a pixel may look at: all, or (epipolar) those near its line there."""
     regression: bool = False
     """gibr: all views are clean and nothing is denoised: a network that regresses, to compare with."""
     continue_from: Path | None = None
@@ -174,6 +177,8 @@ def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -
         data = scenes_of_folder(Path(options.data), chosen, options.seed, share)
     say_memory(model, chosen, share, device, say)
     asked = {"pixels": chosen.config.pixels, "views": chosen.config.views, "training": to_json(chosen.training)}
+    if options.looks_at != "all":
+        asked["looks_at"] = options.looks_at
     network = convert_conv2d_weight_memory_format(model.to(device), torch.channels_last)
     task = Task(
         network, scene_loss(chosen.config, chosen.training), data.batch_at, chosen.loop,
@@ -273,6 +278,7 @@ def settled_gibr(options: Options) -> GIBRRecipe:
         training = replace(training, no_clean=options.no_clean)
     config = chosen.config
     config = replace(config, pixels=options.pixels or config.pixels, views=options.views or config.views)
+    config = replace(config, network=replace(config.network, looks_at=options.looks_at))
     multiple = max(config.network.multiple, 2)
     if config.pixels < multiple or config.pixels % multiple or config.views < 2:
         raise InputError(

@@ -326,6 +326,8 @@ class GIBRSampling:
     """w of (1 + w) conditional - w unconditional; 0 asks the network once a step."""
     own_plane: OwnPlane = "drop"
     """While views are denoised."""
+    final_own_plane: OwnPlane = "keep"
+    """In pictures of the finished scene from where one of its views was taken; other pictures ask all planes anyway."""
     coarse: int = 16
     fine: int = 16
     """Samples of a ray while views are denoised."""
