@@ -74,6 +74,12 @@ def test_worlds_that_are_stored_are_learned_from_and_what_needs_depth_is_measure
     assert [line["memory"] > 1 << 27 for line in lines if "terms" in line] == [True]
     card = (out / "model" / "README.md").read_text()
     assert '"stored": 2' in card
+    page = (out / "curves.html").read_text()
+    for name in ("noisy", "clean", "held_out", "loss_by_t.0.5"):
+        assert f">{name} " in page, "a line and its last value for every term and every time"
+    for name in ("psnr_own_in", "psnr_own_out", "psnr_held_out", "near_mass", "depth_rank_corr"):
+        assert f">{name} {found[name]:.4g}<" in page
+    assert page.count("<polyline") == 3 + 4 + 2 + 6
     assert f"| near_mass | {found['near_mass']:.3f} |" in card
 
 
