@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from diorama.data.multiview import MultiViews
-from diorama.pipelines.gibr import scene_loss
-from diorama.systems.gibr import GIBRTraining, training_loss
+from diorama.pipelines.gibr import TIME_LAWS, scene_loss
+from diorama.pipelines.train import Options, settled_gibr
+from diorama.systems.gibr import GIBRTraining, draw_noisy, training_loss
 from diorama.training.batches import batches_at
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.gradient import batch_gradient
@@ -100,3 +101,17 @@ def test_two_ranks_with_a_scene_each_are_one_rank_with_both(tmp_path):
         torch.testing.assert_close(two.raw[name], tensor, atol=1e-5, rtol=1e-4)
     assert any(float((other.raw[name] - tensor).abs().amax()) > 1e-3 for name, tensor in one.raw.items())
     assert len({record.loss for record in records + half}) == 6, "each step and each part has its own scenes"
+
+
+def test_high_times_are_the_noisier_half_and_uniform_ones_all():
+    views, seen = balls(2, 4), {}
+    for name, law in TIME_LAWS.items():
+        training = GIBRTraining(times=law)
+        draws = [draw_noisy(TINY, training, views, torch.Generator().manual_seed(seed))[1] for seed in range(200)]
+        seen[name] = torch.cat(draws)
+    assert 0.5 < float(seen["high"].amin()) < 0.51
+    assert 0.99 < float(seen["high"].amax()) <= 1.0
+    assert abs(float(seen["uniform"].mean()) - 0.5) < 0.06
+    assert settled_gibr(Options("gibr", Path("out"), size="tiny")).training.times == TIME_LAWS["uniform"]
+    asked = settled_gibr(Options("gibr", Path("out"), size="tiny", times="high"))
+    assert asked.training.times == TIME_LAWS["high"]

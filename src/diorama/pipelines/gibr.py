@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from diorama.data.multiview import MultiViews, SceneBatches
 from diorama.data.scene_sets import SceneSet, open_scenes
 from diorama.data.targets import draw_targets
+from diorama.diffusion.objective import UniformTimes
 from diorama.diffusion.parameterize import add_noise
 from diorama.diffusion.samplers import noise_from_seeds
 from diorama.errors import InputError
@@ -91,6 +92,10 @@ def gibr_recipe(size: Size) -> GIBRRecipe:
             return GIBRRecipe(config, training, 64, 500_000, slow)
         case _:
             assert_never(size)
+
+
+TIME_LAWS = {"uniform": UniformTimes(), "high": UniformTimes(0.5, 1.0)}
+"""Times of noisy views by name. `high` is nearly a regression from the clean views: noise outweighs the picture."""
 
 
 def scene_loss(config: GIBRConfig, training: GIBRTraining) -> LossFn:

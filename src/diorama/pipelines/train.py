@@ -17,6 +17,7 @@ from diorama.errors import InputError, OutputError
 from diorama.nets.multiview_config import LooksAt
 from diorama.nets.pretrained import find_pretrained
 from diorama.pipelines.gibr import (
+    TIME_LAWS,
     WORLD_KINDS,
     GIBRRecipe,
     LookAtScenes,
@@ -94,6 +95,8 @@ class Options:
     """gibr: views that the network reads, instead of the recipe's."""
     no_clean: float | None = None
     """gibr: probability that none of them is clean, instead of the recipe's."""
+    times: Literal["uniform", "high"] | None = None
+    """gibr: how noisy views are: any time alike, or the noisier half alone, instead of the recipe's."""
     looks_at: LooksAt = "all"
     """gibr: which pixels of other views a pixel may look at: all, or (epipolar) those near its line there."""
     regression: bool = False
@@ -276,6 +279,8 @@ def settled_gibr(options: Options) -> GIBRRecipe:
     training = replace(chosen.training, regression=options.regression)
     if options.no_clean is not None:
         training = replace(training, no_clean=options.no_clean)
+    if options.times is not None:
+        training = replace(training, times=TIME_LAWS[options.times])
     config = chosen.config
     config = replace(config, pixels=options.pixels or config.pixels, views=options.views or config.views)
     config = replace(config, network=replace(config.network, looks_at=options.looks_at))
