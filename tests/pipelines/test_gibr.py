@@ -1,6 +1,7 @@
 """`diorama train gibr`: the whole road, on folders of scenes without a pixel of known depth and on worlds."""
 
 import json
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -119,6 +120,8 @@ def test_every_step_of_endless_worlds_has_its_own_and_is_the_same_when_asked_aga
     pictures = torch.cat([batch["images"] for batch in batches]).flatten(0, 1).flatten(1)
     assert len(torch.unique(pictures, dim=0)) == len(pictures)
     again = data()
+    sent = pickle.loads(pickle.dumps(again.batch_at))
+    assert torch.equal(sent(1)["images"], batches[1]["images"]), "as another process draws it ahead"
     assert torch.equal(again.batch_at(1)["images"], batches[1]["images"])
     assert torch.equal(again.held_out.images, one.held_out.images)
     assert float(one.held_out.depth.amax()) > 0

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
@@ -148,7 +149,7 @@ def step_memory(model: GIBR, training: GIBRTraining, scenes: int, *, bf16: bool 
     config, target = model.config, model.config.views + training.held_out
     views, side, maps = config.views, config.pixels, config.planes.maps
     cpu = torch.device("cpu")
-    with FakeTensorMode(), autocast(cpu, "bf16" if bf16 else "full"):
+    with torch.random.fork_rng(devices=[]), FakeTensorMode(), autocast(cpu, "bf16" if bf16 else "full"):
         network = MultiViewUNet(config.network)
         pixels, one = torch.empty(1, views, 3, side, side), torch.empty(1, views)
         given = (pixels, one, one > 0, torch.empty(1, views, 16), torch.empty(1, views, 6, side, side))
@@ -172,7 +173,7 @@ def step_memory(model: GIBR, training: GIBRTraining, scenes: int, *, bf16: bool 
         model.render(planes, targets.rays, keep, sampling=sampling, generator=stream(0, "jitter"))
 
     with autocast(cpu, "bf16" if bf16 else "full"):
-        few, more = (saved_bytes(lambda count=count: render(count)) for count in (SOME_RAYS, 2 * SOME_RAYS))
+        few, more = (saved_bytes(partial(render, count)) for count in (SOME_RAYS, 2 * SOME_RAYS))
     rays = training.patch**2 if training.patch else training.rays
     plane_side = side // config.network.plane_scale
     return StepMemory(
