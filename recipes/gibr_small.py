@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -32,12 +32,15 @@ class Stage:
     no_clean: float
     """Probability that no view is clean; 0 at first, while what a scene is has to be learned."""
     budget: str
+    times: Literal["uniform", "high"] = "uniform"
+    """How noisy the views are; only the noisier half at first, when the clean views must say what a scene is."""
 
 
 STAGES = (
-    Stage("1_small_pictures", 32, 4, 0.0, "25m"),
+    Stage("1_small_pictures", 32, 4, 0.0, "25m", "high"),
     Stage("2_full_size", 48, 4, 0.15, "240m"),
     Stage("3_more_views", 48, 5, 0.15, "90m"),
+    Stage("4_larger_pictures", 64, 5, 0.15, "120m"),
 )
 KINDS: tuple[Kind, ...] = ("object", "object", "outdoor", "room")
 
@@ -87,7 +90,7 @@ def training(stage: Stage, folder: Path, before: Path | None, options: Options) 
     return Training(
         "gibr", folder, size="small", budget=stage.budget, textures=options.textures, worlds=options.worlds,
         kinds=KINDS, scenes=options.output / "scenes", pixels=stage.pixels, views=stage.views, no_clean=stage.no_clean,
-        continue_from=before, precision="bf16",
+        times=stage.times, continue_from=before, precision="bf16",
     )  # fmt: skip
 
 

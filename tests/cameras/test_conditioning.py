@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from diorama.cameras.conditioning import pluecker_rays, pose_numbers, relative_intrinsics, world_to_camera
+from diorama.cameras.conditioning import (
+    fundamental_matrices,
+    pluecker_rays,
+    pose_numbers,
+    relative_intrinsics,
+    world_to_camera,
+)
 from diorama.cameras.rays import camera_rays
 from diorama.errors import CameraError
 from tests.data.tiny import ring
@@ -77,3 +83,26 @@ def test_rays_of_different_sizes_ask_for_one():
     cameras.size[0] += 1
     with pytest.raises(CameraError, match="width and height"):
         pluecker_rays(cameras)
+
+
+def test_what_two_views_show_of_a_point_satisfies_their_fundamental_matrix_and_nothing_else_does(rng):
+    cameras = doubles()
+    matrices = fundamental_matrices(world_to_camera(cameras), relative_intrinsics(cameras))
+    points = 0.5 * torch.randn(20, 3, generator=rng, dtype=torch.float64)
+    shares = cameras.project(points)[0] / cameras.size[:, None]
+    places = torch.cat([shares, torch.ones(4, 20, 1, dtype=torch.float64)], dim=-1)
+    for a, b in ((0, 1), (1, 0), (2, 0), (3, 1)):
+        products = torch.einsum("qi,ij,pj->qp", places[b], matrices[a, b], places[a])
+        assert float(products.diagonal().abs().max()) < 1e-6, "the poses are rotations up to float32"
+        assert float(products.abs().median()) > 1e-3
+
+
+def test_views_from_one_place_have_no_fundamental_matrix():
+    cameras = doubles()
+    outside, inside = world_to_camera(cameras), relative_intrinsics(cameras)
+    matrices = fundamental_matrices(outside.float(), inside.float())
+    assert torch.equal(matrices.diagonal(dim1=0, dim2=1), torch.zeros(3, 3, 4).double())
+    turned = outside[:1].clone()
+    turned[0] = torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]], dtype=torch.float64) @ turned[0]
+    pair = fundamental_matrices(torch.cat([outside[:1], turned]), inside[:2])
+    assert torch.equal(pair, torch.zeros_like(pair))

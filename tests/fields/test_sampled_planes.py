@@ -91,3 +91,30 @@ def test_no_scene_two_scenes_and_no_numbers_are_refused(planes):
 def test_shapes_that_cannot_be_are_refused_before_memory_is_taken(wrong):
     with pytest.raises(InputError, match="numbers"):
         SampledPlanesConfig(**wrong)
+
+
+def test_from_where_a_view_was_taken_its_own_plane_is_left_out_if_that_is_asked(planes):
+    """And from anywhere else, near by or turned away, all planes are asked."""
+    cameras, reader = ring_cameras(3), field_of()
+    kept, dropped = (SampledPlanes.of(planes, reader, own_plane=own) for own in ("keep", "drop"))
+    where = points(1, 40)
+    for view, pose in enumerate(cameras.camera_to_world):
+        assert kept.seen_from(pose) is kept
+        seen = dropped.seen_from(pose + 1e-5)
+        assert isinstance(seen, RadianceField)
+        others = SampledPlanes.of(
+            replace(planes, present=planes.present & (torch.arange(3) != view)[None]), reader
+        ).geometry(where)
+        torch.testing.assert_close(seen.geometry(where), others)
+        assert not torch.allclose(seen.geometry(where)[0], dropped.geometry(where)[0])
+        beside, turned = pose.clone(), pose.clone()
+        beside[0, 3] += 0.1
+        turned[:3, :3] = pose[:3, [1, 2, 0]]
+        assert dropped.seen_from(beside) is dropped
+        assert dropped.seen_from(turned) is dropped
+
+
+def test_the_only_plane_of_a_scene_stays(planes):
+    alone = replace(planes, present=planes.present & (torch.arange(3) == 1)[None])
+    field = SampledPlanes.of(alone, field_of(), own_plane="drop")
+    assert field.seen_from(ring_cameras(3).camera_to_world[1]) is field

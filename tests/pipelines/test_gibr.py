@@ -1,13 +1,22 @@
-"""`diorama train gibr` on folders of scenes: the whole road, without a single pixel of known depth."""
+"""`diorama train gibr`: the whole road, on folders of scenes without a pixel of known depth and on worlds."""
 
 import json
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
 from diorama.cli.main import main
-from diorama.errors import OutputError
+from diorama.errors import InputError, OutputError
 from diorama.pipelines import gibr, train
+from diorama.pipelines.gibr import gibr_recipe, scenes_of_worlds, step_memory
 from diorama.systems.gibr import GIBR
+from diorama.training.checkpoint import weights_of_run
+from diorama.training.distributed import Share
 from diorama.training.weights import load_weights
 from tests.data.tiny import posed_folder, ring
 
@@ -59,3 +68,132 @@ def test_a_model_that_could_not_be_saved_at_the_end_is_saved_by_the_same_command
     assert GIBR.from_pretrained(out / "model").config.pixels == 16
     assert main(asked) == 0
     assert "saved now" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Few worlds with few cameras, judged by few."""
+    for name, number in {"HELD_OUT": 2, "HELD_OUT_WORLDS": 2, "WORLD_VIEWS": 4}.items():
+        monkeypatch.setattr(gibr, name, number)
+
+
+def on_worlds(out, *more):
+    return ["train", "gibr", "--size", "tiny", "--data", "worlds", "-o", str(out), "--pixels", "16", "--views", "2",
+            "--kinds", "object", "--batch", "2", "--device", "cpu", *more]  # fmt: skip
+
+
+def test_worlds_that_are_stored_are_learned_from_and_what_needs_depth_is_measured(few, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(on_worlds(out, "--worlds", "2", "--steps", "2")) == 0
+    assert sorted(path.name for path in (out / "scenes").iterdir()) == ["held_out", "learned"]
+    found = json.loads((out / "held_out.json").read_text())["2"]
+    assert 0 <= found["near_mass"] <= 1
+    assert -1 <= found["depth_rank_corr"] <= 1
+    assert set(found["loss_by_t"]) == {"0.1", "0.3", "0.5", "0.7", "0.9", "1.0"}
+    said = capsys.readouterr()
+    assert "depth rank" in said.out
+    assert "memory of a step, 2 scenes at a time: about " in said.out
+    assert " GB, " in said.err, "the bar shows what there was"
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["memory"] > 1 << 27 for line in lines if "terms" in line] == [True]
+    card = (out / "model" / "README.md").read_text()
+    assert '"stored": 2' in card
+    page = (out / "curves.html").read_text()
+    for name in ("noisy", "clean", "held_out", "loss_by_t.0.5"):
+        assert f">{name} " in page, "a line and its last value for every term and every time"
+    for name in ("psnr_own_in", "psnr_own_out", "psnr_held_out", "near_mass", "depth_rank_corr"):
+        assert f">{name} {found[name]:.4g}<" in page
+    assert page.count("<polyline") == 3 + 4 + 2 + 6
+    assert f"| near_mass | {found['near_mass']:.3f} |" in card
+
+
+def test_endless_worlds_are_learned_from_and_a_run_that_was_stopped_ends_the_same(few, tmp_path, monkeypatch):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    endless = ("--worlds", "0", "--batch", "1", "--steps", "2")
+    monkeypatch.setattr(gibr.LookAtScenes, "__call__", lambda self, network, step: None)
+    assert main(on_worlds(whole, *endless)) == 0
+    assert not (whole / "scenes").exists(), "nothing is stored"
+    with monkeypatch.context() as patched:
+
+        def stop(self, network, step):
+            raise KeyboardInterrupt
+
+        patched.setattr(gibr.LookAtScenes, "__call__", stop)
+        assert main(on_worlds(cut, *endless, "--sample-every", "1")) == 130
+    assert weights_of_run(cut).step == 1
+    assert main(on_worlds(cut, *endless)) == 0
+    one, two = (folder / "model" / "model.safetensors" for folder in (whole, cut))
+    assert one.read_bytes() == two.read_bytes()
+    assert main(on_worlds(cut, "--worlds", "2", "--batch", "1", "--steps", "4")) == 2, "stored worlds are another run"
+
+
+def test_every_step_of_endless_worlds_has_its_own_and_is_the_same_when_asked_again(few, tmp_path):
+    recipe = gibr_recipe("tiny")
+    recipe = replace(recipe, batch=2, config=replace(recipe.config, pixels=16, views=2))
+
+    def data(rank=0, ranks=1, worlds=0):
+        return scenes_of_worlds(
+            tmp_path / "scenes", recipe, 0, Share(rank, ranks), worlds=worlds, kinds=("object",), textures=None,
+            say=lambda line: None,
+        )  # fmt: skip
+
+    one = data()
+    batches = [one.batch_at(0), one.batch_at(1), data(0, 2).batch_at(0), data(1, 2).batch_at(0)]
+    assert [len(batch["images"]) for batch in batches] == [2, 2, 1, 1]
+    pictures = torch.cat([batch["images"] for batch in batches]).flatten(0, 1).flatten(1)
+    assert len(torch.unique(pictures, dim=0)) == len(pictures)
+    again = data()
+    sent = pickle.loads(pickle.dumps(again.batch_at))
+    assert torch.equal(sent(1)["images"], batches[1]["images"]), "as another process draws it ahead"
+    assert torch.equal(again.batch_at(1)["images"], batches[1]["images"])
+    assert torch.equal(again.held_out.images, one.held_out.images)
+    assert float(one.held_out.depth.amax()) > 0
+    with pytest.raises(InputError, match="-1 worlds"):
+        data(worlds=-1)
+
+
+# How much memory it takes --------------------------------------------------------------------------------------------
+
+GROWTH = """
+import resource
+import torch
+from diorama.pipelines.gibr import gibr_recipe, step_memory
+from diorama.systems.gibr import GIBR, training_loss
+from tests.systems.drawn import balls
+
+recipe, scenes, peaks = gibr_recipe("tiny"), 8, []
+model = GIBR(recipe.config)
+needed = step_memory(model, recipe.training, scenes)
+for count in (1, scenes):
+    views = balls(count, recipe.config.views + recipe.training.held_out, recipe.config.pixels)
+    terms = training_loss(model, views, recipe.config, recipe.training, torch.Generator().manual_seed(0))
+    sum(terms.values()).backward()
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+print(peaks[1] - peaks[0], (needed.all - needed.state) * (scenes - 1) // scenes)
+"""
+
+
+def test_a_step_takes_as_much_memory_as_was_said_before():
+    """What a step of 8 scenes takes beyond one of a single scene, within a factor of 2."""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", GROWTH], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    grown, said = map(int, done.stdout.split())
+    assert 0.5 < said / grown < 2.0
+
+
+def test_memory_grows_with_scenes_and_rays_and_is_known_of_large_without_having_it():
+    recipe = gibr_recipe("large")
+    with torch.device("meta"):
+        numbers = sum(parameter.numel() for parameter in GIBR(recipe.config).parameters())
+    tiny = gibr_recipe("tiny")
+    model, training = GIBR(tiny.config), tiny.training
+    one, four = (step_memory(model, training, scenes) for scenes in (1, 4))
+    assert four.all - four.state == 4 * (one.all - one.state)
+    double = step_memory(model, replace(training, rays=2 * training.rays), 1)
+    assert double.rays == 2 * one.rays
+    assert double.network == one.network
+    assert step_memory(model, training, 1, bf16=True).network < one.network
+    needed = step_memory(GIBR(recipe.config), recipe.training, 1)
+    assert needed.state == 5 * 4 * numbers
+    assert needed.network > 2 << 30

@@ -1,5 +1,6 @@
 """Photographs to sampled scenes: in the user's frame, the same by seed, whatever is given."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -71,6 +72,26 @@ def test_the_scene_renders_as_the_models_planes_do(model, photos):
     assert states[-1].images.shape == (4, 3, 16, 16)
     before = states[-1].scene().render(small)
     torch.testing.assert_close(seen.colour, before.colour, atol=1e-6, rtol=0)
+
+
+def test_the_finished_scene_leaves_out_own_planes_where_that_is_asked_before_and_after_it_is_stored(
+    model, photos, scene, tmp_path
+):
+    dropped = sample_scenes(model, photos, sampling=replace(QUICK, final_own_plane="drop"))[0]
+    asked = question_of(model, photos)
+    wanted = render_views(
+        model, dropped.field.planes, asked.views, "drop", which=torch.arange(3), sampling=dropped.sampling
+    ).colour[0]
+    here = scene.cameras.resize(16, 16)
+    torch.testing.assert_close(dropped.render(here).colour, wanted, atol=1e-3, rtol=1e-3)
+    kept, elsewhere = scene.render(here).colour, ring_cameras(1, 12, 12, elevation=2.0)
+    assert float((kept - wanted).abs().amax()) > 0.01
+    assert torch.equal(dropped.render(elsewhere).colour, scene.render(elsewhere).colour)
+    dropped.save(tmp_path / "dropped")
+    again = load_scene(tmp_path / "dropped")
+    assert torch.equal(again.render(again.cameras).colour, dropped.render(dropped.cameras).colour)
+    scene.save(tmp_path / "kept")
+    assert "own_plane" not in json.loads((tmp_path / "kept" / "scene.json").read_text())["field"], "older versions read"
 
 
 def test_the_users_frame_is_kept(model, photos, scene):

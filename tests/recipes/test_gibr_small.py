@@ -2,6 +2,8 @@
 
 import pytest
 
+from diorama.diffusion.objective import UniformTimes
+from diorama.pipelines.train import settled_gibr
 from recipes import gibr_small
 from recipes.gibr_small import STAGES, Options, main, run_stages
 
@@ -26,6 +28,17 @@ def test_each_stage_goes_on_from_the_one_before_on_the_same_worlds(asked, tmp_pa
     assert asked[0].continue_from is None
     assert [one.continue_from for one in asked[1:]] == [one.output / "model" for one in asked[:-1]]
     assert {one.scenes for one in asked} == {tmp_path / "scenes"}
+
+
+def test_it_begins_near_a_regression_and_ends_with_large_pictures_and_more_views(asked, tmp_path):
+    run_stages(Options(tmp_path))
+    settled = [settled_gibr(one) for one in asked]
+    first, *rest = settled
+    assert (first.training.no_clean, first.training.times) == (0.0, UniformTimes(0.5, 1.0))
+    assert all(one.training.times == UniformTimes() for one in rest)
+    assert (settled[-1].config.pixels, settled[-1].config.views) == (64, 5)
+    sizes = [one.config.pixels for one in settled]
+    assert sizes == sorted(sizes)
 
 
 def test_what_is_done_is_not_done_again(asked, tmp_path):

@@ -22,6 +22,7 @@ from diorama.systems.gibr import (
     denoised,
     draw_clean,
     draw_noisy,
+    looked_at,
     sample,
     to_signed,
     training_loss,
@@ -282,6 +283,57 @@ def test_other_models_run_as_well(embed):
     assert bool(made.images.isfinite().all())
     with pytest.raises(InputError, match="They must be equal"):
         replace(config, network=gibr_tiny())
+
+
+# Who may look at whom ------------------------------------------------------------------------------------------------
+
+
+def epipolar(band):
+    """The tiny model, whose views look along lines of the others."""
+    return replace(TINY, network=replace(TINY.network, looks_at="epipolar", epipolar_band=band))
+
+
+def test_the_pixels_that_show_a_point_may_look_at_each_other_and_those_far_from_its_lines_may_not():
+    views, side, band = balls(2, 4), 16, 2.0
+    noisy = noisy_views(views, given_first(views, 1, 2))
+    allowed = looked_at(epipolar(band).network, noisy)(side, side)
+    pixels = allowed.reshape(2, 4, side * side, 4, side * side)
+    points = 0.4 * torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    points[:, 2] += 1.0  # around what the reference camera looks at
+    for scene in range(2):
+        place, depth = views.cameras()[scene].project(points)
+        cell = place.floor().long()
+        inside = ((cell >= 0) & (cell < side)).all(-1) & (depth > 0)
+        index = cell[..., 1] * side + cell[..., 0]
+        for a, b in ((0, 1), (1, 0), (2, 3), (3, 0)):
+            both = inside[a] & inside[b]
+            assert int(both.sum()) > 50
+            assert bool(pixels[scene, a, index[a, both], b, index[b, both]].all())
+            assert float(pixels[scene, a, :, b].float().mean()) < 0.5
+    for view in range(4):
+        assert bool(pixels[:, view, :, view].all()), "a view sees itself whole"
+    assert looked_at(TINY.network, noisy) is None
+
+
+def test_a_band_as_wide_as_the_picture_is_no_mask_and_a_narrow_one_is():
+    views = balls(2, 4)
+    noisy = replace(noisy_views(views, given_first(views, 1, 2)), present=given_first(views, 4, 3))
+    plain, wide, narrow = (model_of(config).planes(noisy) for config in (TINY, epipolar(64.0), epipolar(1.0)))
+    torch.testing.assert_close(wide.perspective, plain.perspective, atol=1e-5, rtol=1e-5)
+    assert float((narrow.perspective - plain.perspective).abs().amax()) > 1e-3
+
+
+def test_a_model_that_looks_along_lines_learns_samples_and_is_stored(tmp_path):
+    model, views = model_of(epipolar(2.0)), balls(1, 4)
+    again = GIBR.from_pretrained(model.save_pretrained(tmp_path / "model", card="a test"))
+    assert again.config.network.looks_at == "epipolar"
+    made = [sample(one, views, given_first(views, 1), noise_from_seeds([0]), QUICK).images for one in (model, again)]
+    assert torch.equal(*made)
+    terms = training_loss(
+        model.requires_grad_(), views, model.config, GIBRTraining(rays=8), torch.Generator().manual_seed(0)
+    )
+    sum(terms.values()).backward()
+    assert all(bool(one.grad.isfinite().all()) for one in model.parameters() if one.grad is not None)
 
 
 # Weights -------------------------------------------------------------------------------------------------------------

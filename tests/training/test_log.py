@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -26,6 +27,14 @@ def test_a_line_holds_means_since_the_line_before(tmp_path):
     assert [line["step"] for line in lines(tmp_path)] == [4, 8, 9]
     assert [line["terms"]["fit"] for line in lines(tmp_path)] == [2.5, 6.5, 9.0]
     assert [line["over"] for line in lines(tmp_path)] == [4, 4, 1]
+
+
+def test_a_line_says_how_much_memory_there_was_at_most_or_that_it_is_not_known(tmp_path):
+    log = RunLog(tmp_path, 0, every=1, tensorboard=False)
+    log.record(replace(record(1), memory=3 << 30))
+    log.record(record(2))
+    log.close()
+    assert [line["memory"] for line in lines(tmp_path)] == [3 << 30, None]
 
 
 def test_what_a_killed_process_wrote_of_later_steps_is_taken_out(tmp_path):

@@ -44,3 +44,7 @@ def test_with_a_budget_the_expected_steps_follow_from_the_speed_so_far():
 
 def test_hours_are_hours():
     assert described(replace(record(1), seconds_left=7265.0), 0.5) == "loss 0.5, 10.0 samples/s, 2 h 01 min left"
+
+
+def test_memory_is_shown_where_it_is_known():
+    assert described(replace(record(1), memory=3 << 29), 0.5) == "loss 0.5, 10.0 samples/s, 1.5 GB, 0 min 05 s left"

@@ -9,9 +9,20 @@ from torch.utils.data import DataLoader
 
 from diorama.cameras.patches import PatchWindow
 from diorama.data.images import write_png
+from diorama.data.multiview import SceneBatches
 from diorama.data.rgbd_coding import decode_rgbd
+from diorama.data.scene_sets import SceneSet
 from diorama.errors import InputError
-from diorama.worlds.dataset import Groups, PatchGroup, PictureGroup, ViewGroup, Worlds, WorldsConfig, exposed_windows
+from diorama.worlds.dataset import (
+    EndlessScenes,
+    Groups,
+    PatchGroup,
+    PictureGroup,
+    ViewGroup,
+    Worlds,
+    WorldsConfig,
+    exposed_windows,
+)
 from diorama.worlds.patterns import PHOTO
 from diorama.worlds.trace import RenderConfig
 
@@ -109,3 +120,32 @@ def test_thirty_to_fifty_percent_of_the_materials_show_photos_where_there_are_so
     worlds = Worlds(WorldsConfig(textures=tmp_path, crops=4))
     shown = [worlds.shot(index).world.materials.kind == PHOTO for index in range(30)]
     assert 0.3 < float(torch.cat(shown).float().mean()) < 0.5
+
+
+FOUR = ViewGroup(replace(WORLDS, config=replace(WORLDS.config, kinds=("object",))), 4, 16, 12, 12.0)
+
+
+def test_endless_scenes_are_the_worlds_of_their_group_and_draw_only_what_is_read():
+    scenes = EndlessScenes(FOUR)
+    assert isinstance(scenes, SceneSet)
+    assert (len(scenes), scenes.frame_count(7), scenes.names[7]) == (1 << 40, 4, "000007")
+    whole, read = FOUR(7)[0], scenes.read(7)
+    assert torch.equal(read.images, whole.images)
+    assert torch.equal(read.depth, whole.depth)
+    assert torch.equal(scenes.cameras(7).camera_to_world, whole.cameras.camera_to_world)
+    some = scenes.read(7, [3, 1])
+    assert some.names == ("000007_03.png", "000007_01.png")
+    assert torch.equal(some.depth, whole.depth[[3, 1]])
+    assert torch.equal(some.cameras.camera_to_world, whole.cameras.camera_to_world[[3, 1]])
+
+
+def test_batches_of_endless_scenes_depend_on_seed_step_and_rank_alone_and_are_all_different():
+    def batch(step, rank=0, scenes=None):
+        return SceneBatches(scenes or EndlessScenes(FOUR), 2, 3, 12, seed=5, rank=rank, ranks=2)(step)["images"]
+
+    scenes = EndlessScenes(FOUR)
+    first, second, beside = batch(0, scenes=scenes), batch(1, scenes=scenes), batch(0, rank=1, scenes=scenes)
+    assert torch.equal(batch(0), first)
+    assert torch.equal(batch(1), second)
+    pictures = torch.cat([first, second, beside]).flatten(0, 1)
+    assert len(torch.unique(pictures.flatten(1), dim=0)) == len(pictures)

@@ -1,4 +1,4 @@
-"""Cameras as numbers that a network reads: matrices, normalised intrinsics, Plücker rays.
+"""Cameras as numbers that a network reads: matrices, normalised intrinsics, Plücker rays, fundamental matrices.
 
 All in the world of the cameras given; networks get cameras whose world is that of a reference camera
 (`data.multiview.normalise_cameras`). Lens distortion is left out of the short forms and followed by the rays.
@@ -29,6 +29,29 @@ def relative_intrinsics(cameras: Cameras) -> Float[Tensor, "*view 4"]:
 def pose_numbers(cameras: Cameras) -> Float[Tensor, "*view 16"]:
     """The upper three rows of camera-to-world, row by row, then fx / W, fy / H, cx / W, cy / H."""
     return torch.cat([cameras.camera_to_world[..., :3, :].flatten(-2), relative_intrinsics(cameras)], dim=-1)
+
+
+ONE_PLACE = 1e-5
+"""Camera centres nearer than this (units of the normalised world) count as one: rounding would make up their lines."""
+
+
+def fundamental_matrices(
+    world_to_camera: Float[Tensor, "*scene view 3 4"], intrinsics: Float[Tensor, "*scene view 4"]
+) -> Float[Tensor, "*scene view view 3 3"]:
+    """F[a, b] of every pair of views: q^T F[a, b] p = 0 where q in view b shows the point that p shows in view a.
+
+    intrinsics: fx / W, fy / H, cx / W, cy / H; p and q: (x, y, 1) as shares of width and height. float64. Zero for two
+    views from one place, a view and itself among them, where any q may show what p shows.
+    """
+    rotation, translation = world_to_camera.double().split([3, 1], dim=-1)
+    turn = rotation[..., None, :, :, :] @ rotation[..., :, None, :, :].mT  # from a to b: scene, a, b
+    shift = translation[..., None, :, :, :] - turn @ translation[..., :, None, :, :]
+    shift = shift[..., 0].masked_fill(shift[..., 0].norm(dim=-1, keepdim=True) < ONE_PLACE, 0.0)
+    focal, centre = intrinsics.double().split(2, dim=-1)
+    to_rays = torch.diag_embed(torch.cat([1.0 / focal, torch.ones_like(focal[..., :1])], dim=-1))
+    to_rays[..., :2, 2] = -centre / focal
+    essential = torch.linalg.cross(shift[..., None, :], turn.mT).mT  # [shift]x turn, column by column
+    return to_rays[..., None, :, :, :].mT @ essential @ to_rays[..., :, None, :, :]
 
 
 def pluecker_rays(

@@ -27,11 +27,20 @@ MVIMGNET = "mvimgnet"
 
 
 @runtime_checkable
+class Names(Protocol):
+    """Names by number: a tuple of them, or what makes them when they are asked for."""
+
+    def __getitem__(self, index: int, /) -> str:
+        """The name of scene number `index`."""
+        ...
+
+
+@runtime_checkable
 class SceneSet(Protocol):
     """Many scenes with cameras, each read when it is asked for."""
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Names:
         """A name for every scene."""
         ...
 

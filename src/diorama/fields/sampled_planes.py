@@ -5,7 +5,7 @@ What a hash grid is to a fit. It needs nothing of the model's network any more.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diorama.errors import InputError
 from diorama.fields.build import PlanesConfig, build_planes, sample_bytes
 from diorama.fields.density_cube import DensityCube
-from diorama.fields.ib_planes import IBPlaneField, IBPlanesConfig, Planes
+from diorama.fields.ib_planes import IBPlaneField, IBPlanesConfig, KeptPlanes, OwnPlane, Planes
 from diorama.fields.tri_planes import TriPlaneField
 
 LARGEST_HALF = 65504.0
@@ -24,6 +24,9 @@ LARGEST_HALF = 65504.0
 
 CELLS_PER_PIXEL, MOST_CELLS = 2, 160
 """Of the proposal, along one side of contracted space: cells per pixel of a map, and at most."""
+
+SAME_POSE = 1e-3
+"""Two cameras are one whose centres (units of the normalised frame) and axes differ by no more than this."""
 
 MOST_NUMBERS = 1 << 29
 """In all planes and weights together (2 GB); a file that asks for more is damaged."""
@@ -41,6 +44,8 @@ class SampledPlanesConfig:
     """Height and width of a polar map; of no meaning where the planes have none."""
     half: bool = True
     """Maps hold what float16 can, and are stored so; computed with in float32."""
+    own_plane: OwnPlane = "keep"
+    """Whether a picture from where one of the views was taken may be painted by that view's plane."""
 
     def __post_init__(self) -> None:
         sides, planes = (*self.side, *self.polar_side), self.planes
@@ -58,7 +63,7 @@ class SampledPlanesConfig:
 class SampledPlanes(nn.Module):
     """The field of one sampled scene; a `scenes.field.SceneField`. Positions: the normalised frame of the sample.
 
-    All planes are asked about every point. Colour does not depend on the direction.
+    All planes are asked about every point (but see `seen_from`). Colour does not depend on the direction.
     """
 
     kind = "ib-planes"
@@ -81,7 +86,9 @@ class SampledPlanes(nn.Module):
         self.register_state_dict_post_hook(_store_half)
 
     @staticmethod
-    def of(planes: Planes, reader: IBPlaneField | TriPlaneField, *, half: bool = True) -> "SampledPlanes":
+    def of(
+        planes: Planes, reader: IBPlaneField | TriPlaneField, *, half: bool = True, own_plane: OwnPlane = "keep"
+    ) -> "SampledPlanes":
         """The only scene of `planes`, read by the MLPs of the model that made it; a copy, on the planes' device.
 
         half: its numbers are rounded to float16, so that the scene is the same before and after it was stored.
@@ -100,6 +107,7 @@ class SampledPlanes(nn.Module):
             tuple(alone.perspective.shape[-2:]),
             (1, 1) if polar is None else tuple(polar.shape[-2:]),
             half,
+            own_plane,
         )
         field = SampledPlanes(config).to(alone.perspective.device)
         for name, one in maps.items():
@@ -116,6 +124,23 @@ class SampledPlanes(nn.Module):
         present = torch.ones(1, self.config.views, dtype=torch.bool, device=self.device)
         polar = None if self.polar is None else self.polar[None]
         return Planes(self.perspective[None], polar, self.world_to_camera[None], self.intrinsics[None], present)
+
+    def seen_from(self, camera_to_world: Float[Tensor, "4 4"]) -> "SampledPlanes | KeptPlanes":
+        """What a camera of the normalised frame is shown: this field; where `own_plane` is `drop`, from where a view
+        was taken the field of all other planes. The only plane of a scene always stays."""
+        if self.config.own_plane == "keep" or self.config.views == 1:
+            return self
+        pose = camera_to_world.to(self.world_to_camera)
+        rotation, translation = self.world_to_camera.split([3, 1], dim=-1)
+        away = (pose[:3, 3] + (rotation.mT @ translation)[..., 0]).norm(dim=-1)
+        turned = (rotation @ pose[:3, :3] - torch.eye(3).to(pose)).abs().amax(dim=(-1, -2))
+        apart = torch.maximum(away, turned)
+        own = int(apart.argmin())
+        if float(apart[own]) > SAME_POSE:
+            return self
+        kept = torch.arange(self.config.views, device=self.device) != own
+        planes = self.planes
+        return KeptPlanes(self.reader, replace(planes, present=planes.present & kept).of_scene(0))
 
     @cached_property
     def proposal(self) -> DensityCube:

@@ -8,6 +8,7 @@ from diorama.errors import InputError
 from diorama.nets.config import typed_settings
 
 CameraEmbed = Literal["matrix", "rays", "both"]
+LooksAt = Literal["all", "epipolar"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class MultiViewConfig:
     """Attention between the two blocks at the bottom."""
     cross_view: bool = True
     """Attention is to all pixels of all views; False: to those of the own view alone."""
+    looks_at: LooksAt = "all"
+    """Which pixels of the other views a pixel may look at: all; or, by their cameras, those near the line on which they
+    show what it shows (`nets.epipolar`). Its own view it sees whole. Decides nothing without `cross_view`."""
+    epipolar_band: float = 2.0
+    """The largest distance of a pixel from that line, in pixels of the feature map."""
     heads: int = 4
     """Attention heads."""
     groups: int = 4
@@ -60,7 +66,7 @@ class MultiViewConfig:
         limits = {
             "image_channels": (1, 4096), "out_channels": (1, 4096), "width": (2, 4096), "blocks": (1, 16),
             "heads": (1, 1024), "groups": (1, 1024), "patch": (1, 32), "plane_scale": (1, 32),
-            "pose_numbers": (1, 4096), "time_scale": (1e-6, 1e6),
+            "pose_numbers": (1, 4096), "time_scale": (1e-6, 1e6), "epipolar_band": (0.5, 1e6),
         }  # fmt: skip
         for name, (least, most) in limits.items():
             if not least <= (value := getattr(self, name)) <= most:

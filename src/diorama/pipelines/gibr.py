@@ -4,22 +4,27 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from diorama.data.multiview import MultiViews, SceneBatches
 from diorama.data.scene_sets import SceneSet, open_scenes
 from diorama.data.targets import draw_targets
+from diorama.diffusion.objective import UniformTimes
 from diorama.diffusion.parameterize import add_noise
 from diorama.diffusion.samplers import noise_from_seeds
 from diorama.errors import InputError
 from diorama.eval.measure import mean_measured
 from diorama.eval.metrics import depth_rank_corr, mean_colour, psnr
-from diorama.fields.ib_planes import IBPlanesConfig, others_of
+from diorama.fields.build import planes_of_maps
+from diorama.fields.ib_planes import IBPlanesConfig, Planes, others_of
+from diorama.nets.multiview import MultiViewUNet
 from diorama.nets.multiview_config import gibr_base, gibr_large, gibr_small, gibr_tiny
 from diorama.pipelines.curves import write_curves
 from diorama.pipelines.looks import add_figures, add_sheet, picture_row, read_figures
@@ -38,7 +43,8 @@ from diorama.systems.gibr import (
     training_loss,
 )
 from diorama.training.distributed import Share, wait_for_all
-from diorama.training.gradient import LossFn
+from diorama.training.gradient import LossFn, autocast
+from diorama.training.memory import saved_bytes, state_bytes
 from diorama.training.network import EmaConfig, TrainingConfig
 from diorama.training.optim import AdamWConfig
 from diorama.training.schedule import ScheduleConfig
@@ -89,6 +95,10 @@ def gibr_recipe(size: Size) -> GIBRRecipe:
             assert_never(size)
 
 
+TIME_LAWS = {"uniform": UniformTimes(), "high": UniformTimes(0.5, 1.0)}
+"""Times of noisy views by name. `high` is nearly a regression from the clean views: noise outweighs the picture."""
+
+
 def scene_loss(config: GIBRConfig, training: GIBRTraining) -> LossFn:
     """The objective as the loop wants it."""
 
@@ -96,6 +106,80 @@ def scene_loss(config: GIBRConfig, training: GIBRTraining) -> LossFn:
         return training_loss(network, MultiViews.from_batch(batch), config, training, generator)
 
     return loss
+
+
+# How much memory it takes --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes that a training step needs at its largest, about.
+
+    state: weights, gradients, Adam's two moments and the average. network, rays: what the network and the rendering of
+    rays keep for the gradient. planes: the maps, and their gradients. Passing moments of backpropagation are left out.
+    """
+
+    state: int
+    network: int
+    rays: int
+    planes: int
+
+    @property
+    def all(self) -> int:
+        """Their sum."""
+        return self.state + self.network + self.rays + self.planes
+
+    def __str__(self) -> str:
+        gigabytes = [f"{part / (1 << 30):.2g}" for part in (self.all, self.state, self.network, self.rays, self.planes)]
+        return (
+            "about {} GB: weights, gradients, Adam and average {}, kept of the network {}, of rays {}, planes {}"
+        ).format(*gigabytes)
+
+
+SOME_RAYS, SMALL_PLANES = 4, 8
+"""Rays a view that are rendered to see what each of them keeps; pixels a side of the planes that they go through."""
+
+
+def step_memory(model: GIBR, training: GIBRTraining, scenes: int, *, bf16: bool = False) -> StepMemory:
+    """What a training step with `scenes` scenes at a time needs; see `StepMemory`.
+
+    Tensors that are kept for the gradient are counted, not guessed: of the network with one scene, on tensors without
+    contents; of rays by rendering a few of them, as the rest keep as much each.
+    """
+    config, target = model.config, model.config.views + training.held_out
+    views, side, maps = config.views, config.pixels, config.planes.maps
+    cpu = torch.device("cpu")
+    with torch.random.fork_rng(devices=[]), FakeTensorMode(), autocast(cpu, "bf16" if bf16 else "full"):
+        network = MultiViewUNet(config.network)
+        pixels, one = torch.empty(1, views, 3, side, side), torch.empty(1, views)
+        given = (pixels, one, one > 0, torch.empty(1, views, 16), torch.empty(1, views, 6, side, side))
+        of_network = saved_bytes(lambda: network(*given))
+    small, flat = SMALL_PLANES, torch.zeros(1, views, maps, SMALL_PLANES, SMALL_PLANES)
+    square = MultiViews(
+        torch.zeros(1, target, 3, small, small), torch.eye(4).expand(1, target, 4, 4),
+        torch.full((1, target, 2), float(small)), torch.full((1, target, 2), 0.5 * small),
+        torch.zeros(1, target, small, small),
+    )  # fmt: skip
+    seen = square.first(views)
+    usual = config.sampling
+    sampling = replace(usual, coarse=training.coarse or usual.coarse, fine=training.fine or usual.fine)
+
+    def render(count: int) -> None:
+        perspective, polar = planes_of_maps(flat.clone().requires_grad_(), config.planes)
+        present = torch.ones(1, views, dtype=torch.bool)
+        planes = Planes(perspective, polar, seen.world_to_camera(), seen.intrinsics(), present)
+        targets = draw_targets(square, count, 0, stream(0, "rays that are counted"))
+        keep = others_of(targets.view, views, training.own_plane)
+        model.render(planes, targets.rays, keep, sampling=sampling, generator=stream(0, "jitter"))
+
+    with autocast(cpu, "bf16" if bf16 else "full"):
+        few, more = (saved_bytes(partial(render, count)) for count in (SOME_RAYS, 2 * SOME_RAYS))
+    rays = training.patch**2 if training.patch else training.rays
+    plane_side = side // config.network.plane_scale
+    return StepMemory(
+        state_bytes(model), scenes * of_network, scenes * rays * (more - few) // SOME_RAYS,
+        2 * 4 * scenes * views * maps * plane_side**2,
+    )  # fmt: skip
 
 
 # Where scenes come from ----------------------------------------------------------------------------------------------
@@ -115,8 +199,10 @@ HELD_OUT = 16
 """Scenes that are judged by."""
 EVERY_TENTH = 10
 """Of real scenes, one in this many is held out."""
+HELD_OUT_WORLDS = 64
+"""Worlds that they are chosen from; stored worlds come in files of so many."""
 WORLD_VIEWS = 10
-"""Photographs that are drawn of each world."""
+"""Cameras that stand in each world; stored worlds have a photograph by each."""
 WORLD_KINDS: tuple[Kind, ...] = ("object", "object", "room", "outdoor")
 """What the worlds of a run are; see `worlds.dataset.WorldsConfig`."""
 ZOOM = (0.8, 1.6)
@@ -138,25 +224,36 @@ def scenes_of_worlds(
     folder: Path, recipe: GIBRRecipe, seed: int, share: Share, *, worlds: int, kinds: Sequence[Kind],
     textures: Path | None, say: Callable[[str], None],
 ) -> SceneData:  # fmt: skip
-    """Photographs of procedural worlds, drawn once into a folder (every rank its part); held-out ones in another."""
-    from diorama.worlds.dataset import ViewGroup, Worlds, WorldsConfig
+    """Photographs of procedural worlds, drawn once into a folder (every rank its part); held-out ones in another.
+
+    worlds: how many are stored; 0 draws new ones at every step, and stores none. Held out are worlds of another seed.
+    """
+    from diorama.worlds.dataset import EndlessScenes, ViewGroup, Worlds, WorldsConfig
     from diorama.worlds.shards import Shards
     from diorama.worlds.stored import StoredMultiViews, recipe_of, write_scenes
 
+    if worlds < 0:
+        raise InputError(f"{worlds} worlds were asked for. Needed: some to be stored, or 0 for new ones at every step.")
     side = max(recipe.config.pixels, 64)
-    every = WorldsConfig(kinds=tuple(kinds), seed=seed, textures=textures)
-    shards = -(-worlds // 64)
-    if shards < 1:
-        raise InputError(f"{worlds} worlds were asked for; at least one is needed.")
-    say(f"{64 * shards} worlds are drawn into {folder}, once")
+    learned = WorldsConfig(kinds=tuple(kinds), seed=seed, textures=textures)
+    held_out = replace(learned, seed=seed + 1)
+    groups = [ViewGroup(Worlds(one), WORLD_VIEWS, side, side, float(side), ZOOM) for one in (learned, held_out)]
+    facts = recipe_of(Worlds(learned), "scenes")
+    if worlds == 0:
+        say("new worlds are drawn at every step; --workers N draws them ahead")
+        endless, held = EndlessScenes(groups[0]), EndlessScenes(groups[1], HELD_OUT_WORLDS)
+        return scene_data(endless, held, recipe, seed, share, facts | {"stored": 0})
+    shards = -(-worlds // HELD_OUT_WORLDS)
+    say(f"{HELD_OUT_WORLDS * shards} worlds are drawn into {folder}, once")
     sets = []
-    for part, config, count in (("learned", every, shards), ("held_out", replace(every, seed=seed + 1), 1)):
-        group = ViewGroup(Worlds(config), WORLD_VIEWS, side, side, float(side), ZOOM)
-        write_scenes(folder / part, group, count, rank=share.rank, ranks=share.count, told=counted(say, part, count))
+    for part, group, count in zip(("learned", "held_out"), groups, (shards, 1), strict=True):
+        write_scenes(
+            folder / part, group, count, per_shard=HELD_OUT_WORLDS, rank=share.rank, ranks=share.count,
+            told=counted(say, part, count),
+        )  # fmt: skip
         wait_for_all()
         sets.append(StoredMultiViews(Shards.open(folder / part)))
-    facts = {**recipe_of(Worlds(every), "scenes"), "stored": 64 * shards}
-    return scene_data(sets[0], sets[1], recipe, seed, share, facts)
+    return scene_data(sets[0], sets[1], recipe, seed, share, facts | {"stored": HELD_OUT_WORLDS * shards})
 
 
 def counted(say: Callable[[str], None], part: str, count: int) -> Callable[[int], None]:

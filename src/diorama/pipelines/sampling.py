@@ -27,7 +27,7 @@ from diorama.data.views import Frame, Views
 from diorama.diffusion.samplers import noise_from_seeds
 from diorama.errors import InputError, ViewsError
 from diorama.fields.build import sample_bytes
-from diorama.fields.ib_planes import Planes
+from diorama.fields.ib_planes import OwnPlane, Planes
 from diorama.fields.sampled_planes import SampledPlanes
 from diorama.pipelines.fit_run import Say, quiet
 from diorama.pipelines.workspace import input_hashes
@@ -301,16 +301,19 @@ def draw_scene(
         "versions": {"diorama": diorama.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
 
+    def scene_of(drawn: Sample) -> Scene:
+        return as_scene(model, asked, drawn, about, sampling.final_own_plane)
+
     def told(step: int, steps: int, images: Tensor, planes: Planes) -> None:
         if seen is not None:
-            seen(Denoised(step + 1, steps, images[0], lambda: as_scene(model, asked, Sample(images, planes), about)))
+            seen(Denoised(step + 1, steps, images[0], lambda: scene_of(Sample(images, planes))))
 
     chunk = chunk_of(model, sampling, views.images.shape[1], max_memory)
     noise = noise_from_seeds([seed_of(seed, index)])
     drawn = sample(model, views, given, noise, sampling, chunk=chunk, say=say, seen=told)
     about["seconds"] = round(time.perf_counter() - started, 2)
     side = model.config.pixels
-    scene, each = with_limits(as_scene(model, asked, drawn, about), side)
+    scene, each = with_limits(scene_of(drawn), side)
     about["seconds_per_frame"] = {"side": side, "seconds": round(each, 3)}
     say(
         f"sample {index}: {about['seconds']:.1f} s for {sampling.steps} steps; a frame of {side} x {side} takes "
@@ -324,16 +327,18 @@ def seed_of(seed: int, index: int) -> int:
     return stream(seed, "gibr sample", index).initial_seed()
 
 
-def as_scene(model: GIBR, asked: Question, drawn: Sample, provenance: dict[str, Any]) -> Scene:
+def as_scene(
+    model: GIBR, asked: Question, drawn: Sample, provenance: dict[str, Any], own_plane: OwnPlane = "keep"
+) -> Scene:
     """A draw as a scene in the user's frame; near and far stand about what the cameras look at until measured.
 
-    Without photographs the invented views stand in for them.
+    Without photographs the invented views stand in for them. own_plane: see `GIBRSampling.final_own_plane`.
     """
     context = asked.context
     assert context.cameras is not None
     unit = 1.0 / asked.similarity.scale
     return Scene(
-        field=SampledPlanes.of(drawn.planes, model.field),
+        field=SampledPlanes.of(drawn.planes, model.field, own_plane=own_plane),
         sampling=replace(model.config.sampling, coarse=WEIGHED, fine=DRAWN, union=False),
         background=asked.background,
         sphere=None,

@@ -14,8 +14,10 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from diorama.errors import InputError, OutputError
+from diorama.nets.multiview_config import LooksAt
 from diorama.nets.pretrained import find_pretrained, kind_of
 from diorama.pipelines.gibr import (
+    TIME_LAWS,
     WORLD_KINDS,
     GIBRRecipe,
     LookAtScenes,
@@ -25,6 +27,7 @@ from diorama.pipelines.gibr import (
     scene_loss,
     scenes_of_folder,
     scenes_of_worlds,
+    step_memory,
 )
 from diorama.pipelines.patch_prior import (
     Look,
@@ -47,7 +50,7 @@ from diorama.systems.gibr import GIBR
 from diorama.training.batches import batches_at
 from diorama.training.checkpoint import seconds_of_run, weights_of_run
 from diorama.training.distributed import Share, process_group
-from diorama.training.gradient import LossFn, Precision
+from diorama.training.gradient import LossFn, Precision, autocast
 from diorama.training.log import Record
 from diorama.training.network import Keeping, SampleFn, TrainingConfig, train
 from diorama.training.progress import with_bar
@@ -81,7 +84,8 @@ class Options:
     """A folder of photos, crops of which 30 to 50 % of the worlds' materials show."""
     worlds: int = 1024
     """How many worlds are drawn before training, into OUTPUT/windows (75 MB a hundred) or OUTPUT/scenes (20 MB a
-    hundred at 64 pixels). patch-prior: 0 draws new ones at every step."""
+    hundred at 64 pixels). 0 draws new ones at every step and stores none: endless, at the price of drawing while
+    training (--workers draws ahead)."""
     kinds: tuple[Kind, ...] = WORLD_KINDS
     """gibr: what the worlds are; name a kind twice to have it twice as often."""
     scenes: Path | None = None
@@ -92,6 +96,10 @@ class Options:
     """gibr: views that the network reads, instead of the recipe's."""
     no_clean: float | None = None
     """gibr: probability that none of them is clean, instead of the recipe's."""
+    times: Literal["uniform", "high"] | None = None
+    """gibr: how noisy views are: any time alike, or the noisier half alone, instead of the recipe's."""
+    looks_at: LooksAt = "all"
+    """gibr: which pixels of other views a pixel may look at: all, or (epipolar) those near its line there."""
     regression: bool = False
     """gibr: all views are clean and nothing is denoised: a network that regresses, to compare with."""
     continue_from: Path | None = None
@@ -174,7 +182,10 @@ def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -
         )  # fmt: skip
     else:
         data = scenes_of_folder(Path(options.data), chosen, options.seed, share)
+    say_memory(model, chosen, share, device, say)
     asked = {"pixels": chosen.config.pixels, "views": chosen.config.views, "training": to_json(chosen.training)}
+    if options.looks_at != "all":
+        asked["looks_at"] = options.looks_at
     network = convert_conv2d_weight_memory_format(model.to(device), torch.channels_last)
     task = Task(
         network, scene_loss(chosen.config, chosen.training), data.batch_at, chosen.loop,
@@ -189,6 +200,14 @@ def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -
         save_gibr(chosen.config, weights, task.result, card)
 
     return run_to_the_end(options, task, share, device, save, say)
+
+
+def say_memory(model: GIBR, chosen: GIBRRecipe, share: Share, device: torch.device, say: Say) -> None:
+    """How much memory each rank will need, before it is needed."""
+    scenes = max(1, -(-chosen.batch // (share.count * chosen.loop.parts)))
+    bf16 = isinstance(autocast(device, chosen.loop.precision), torch.autocast)
+    needed = step_memory(model, chosen.training, scenes, bf16=bf16)
+    say(f"memory of a step, {scenes} scenes at a time{' in bf16' if bf16 else ''}: {needed}")
 
 
 @dataclass(frozen=True)
@@ -284,8 +303,11 @@ def settled_gibr(options: Options) -> GIBRRecipe:
     training = replace(chosen.training, regression=options.regression)
     if options.no_clean is not None:
         training = replace(training, no_clean=options.no_clean)
+    if options.times is not None:
+        training = replace(training, times=TIME_LAWS[options.times])
     config = chosen.config
     config = replace(config, pixels=options.pixels or config.pixels, views=options.views or config.views)
+    config = replace(config, network=replace(config.network, looks_at=options.looks_at))
     multiple = max(config.network.multiple, 2)
     if config.pixels < multiple or config.pixels % multiple or config.views < 2:
         raise InputError(

@@ -52,3 +52,12 @@ class SceneField(RadianceField, Protocol):
     def state_dict(self) -> Mapping[str, Tensor]:
         """All its numbers by name."""
         ...
+
+
+@runtime_checkable
+class OwnViewsField(Protocol):
+    """A field that shows a camera which took one of its views something of its own."""
+
+    def seen_from(self, camera_to_world: Float[Tensor, "4 4"]) -> RadianceField:
+        """What a camera of the normalised frame is shown."""
+        ...

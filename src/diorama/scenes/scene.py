@@ -14,9 +14,9 @@ from diorama.cameras.pinhole import Cameras, pixel_grid
 from diorama.cameras.poses import Similarity
 from diorama.cameras.rays import Rays, camera_rays
 from diorama.data.views import Frame
-from diorama.rendering.render import Background, SamplingConfig, background_colour, render_rays
+from diorama.rendering.render import Background, RadianceField, SamplingConfig, background_colour, render_rays
 from diorama.rendering.sampling import ray_limits
-from diorama.scenes.field import SceneField
+from diorama.scenes.field import OwnViewsField, SceneField
 from diorama.scenes.visibility import ContextDepth, context_depth
 from diorama.types import Rendering
 
@@ -77,9 +77,12 @@ class Scene:
         total, done = sum(w * h for w, h in sizes), 0
         for index, (w, h) in enumerate(sizes):
             rays = camera_rays(normal[index], pixel_grid(w, h).reshape(-1, 2).to(normal.focal)).to(self.field.device)
-            parts = []
-            for start in range(0, w * h, self.chunk(max_memory)):
-                parts.append(self.render_normalised(rays[start : start + self.chunk(max_memory)]))
+            field: RadianceField = self.field
+            if isinstance(self.field, OwnViewsField):
+                field = self.field.seen_from(normal.camera_to_world[index])
+            chunk, parts = self.chunk(max_memory, field), []
+            for start in range(0, w * h, chunk):
+                parts.append(self.render_normalised(rays[start : start + chunk], field))
                 done += len(parts[-1][1])
                 if progress is not None:
                     progress(done, total)
@@ -90,20 +93,23 @@ class Scene:
             opacity[index, :h, :w] = stopped.cpu().reshape(h, w)
         return Rendering(colour, depth, opacity)
 
-    def render_normalised(self, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
-        """Colour, distance along the ray and opacity of rays in the normalised frame."""
+    def render_normalised(self, rays: Rays, field: RadianceField | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Colour, distance along the ray and opacity of rays in the normalised frame.
+
+        field: what they go through, if not the scene's own (`scenes.field.OwnViewsField`).
+        """
         near, far = ray_limits(rays, self.sampling.near, self.sampling.far, self.sphere)
         background = background_colour(self.background, len(near), None, rays.origins)
-        out = render_rays(self.field, rays, near, far, self.sampling, background)
+        out = render_rays(self.field if field is None else field, rays, near, far, self.sampling, background)
         return out.colour.clamp(0.0, 1.0), out.distance, out.opacity.clamp(0.0, 1.0)
 
-    def chunk(self, max_memory: int) -> int:
-        """Rays at a time: few enough for the memory and for the processor's caches."""
-        field, sampling = self.field, self.sampling
-        weighed = field.bytes_per_sample if field.proposal is None else WEIGHED_BYTES
+    def chunk(self, max_memory: int, field: RadianceField | None = None) -> int:
+        """Rays at a time: few enough for memory and the processor's caches; field as in `render_normalised`."""
+        sampling, each = self.sampling, self.field.bytes_per_sample
+        weighed = each if (self.field if field is None else field).proposal is None else WEIGHED_BYTES
         coloured = sampling.fine + sampling.coarse * sampling.union
-        largest = 2048 if field.device.type == "cpu" else 1 << 17
-        return max(64, min(largest, int(max_memory) // (sampling.coarse * weighed + coloured * field.bytes_per_sample)))
+        largest = 2048 if self.field.device.type == "cpu" else 1 << 17
+        return max(64, min(largest, int(max_memory) // (sampling.coarse * weighed + coloured * each)))
 
     @torch.no_grad()
     def density(self, points: Float[Tensor, "*n xyz=3"]) -> Float[Tensor, "*n"]:

@@ -64,7 +64,7 @@ def _write(scene: Scene, folder: Path) -> None:
         "format": FORMAT,
         "kind": "field",
         "field_kind": scene.field.kind,
-        "field": to_json(scene.field.config),
+        "field": field_settings(scene.field.config),
         "sampling": to_json(scene.sampling),
         "background": scene.background,
         "sphere": scene.sphere,
@@ -116,6 +116,15 @@ def load_scene(path: Path | str, device: str | torch.device = "cpu") -> Scene:
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{folder} is a damaged scene ({error}). Reconstruct it again.") from error
+
+
+def field_settings(config: Any) -> dict[str, Any]:
+    """A field's settings as they are stored.
+
+    An own plane that is kept goes without saying, so that versions which knew nothing else read the scene.
+    """
+    settings: dict[str, Any] = to_json(config)
+    return {name: value for name, value in settings.items() if (name, value) != ("own_plane", "keep")}
 
 
 def build_field(kind: str, settings: Mapping[str, Any]) -> nn.Module:

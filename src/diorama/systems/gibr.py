@@ -10,6 +10,7 @@ fixed by the paper is marked [paper]; every other number and choice is ours, and
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from diorama.cameras.conditioning import fundamental_matrices
 from diorama.cameras.rays import Rays
 from diorama.data.multiview import MultiViews
 from diorama.data.targets import draw_targets
@@ -39,7 +41,8 @@ from diorama.diffusion.samplers import NoiseSource, ddim, dpm_solver
 from diorama.errors import DioramaError, InputError
 from diorama.fields.build import PlanesConfig, build_planes, planes_of_maps
 from diorama.fields.ib_planes import IBPlanesConfig, KeptPlanes, OwnPlane, Planes, drop_some, others_of
-from diorama.nets.multiview import MultiViewUNet
+from diorama.nets.epipolar import epipolar_mask
+from diorama.nets.multiview import AttentionMask, MultiViewUNet
 from diorama.nets.multiview_config import MultiViewConfig, gibr_small
 from diorama.nets.pretrained import assign_strict, read_pretrained, save_pretrained
 from diorama.rendering.render import Background, RayRendering, SamplingConfig, background_colour, render_rays
@@ -129,7 +132,10 @@ class GIBR(nn.Module):
     def planes(self, noisy: NoisyViews) -> Planes:
         """All views read together; one perspective and one polar map for each [paper]."""
         present = None if bool(noisy.present.all()) else noisy.present  # attention without a mask is faster
-        maps = self.network(noisy.images, noisy.time, noisy.clean, pose=noisy.pose, rays=noisy.rays, present=present)
+        maps = self.network(
+            noisy.images, noisy.time, noisy.clean, pose=noisy.pose, rays=noisy.rays, present=present,
+            mask=looked_at(self.config.network, noisy),
+        )  # fmt: skip
         perspective, polar = planes_of_maps(maps, self.config.planes)
         return Planes(perspective, polar, noisy.world_to_camera, noisy.intrinsics, noisy.present)
 
@@ -187,6 +193,14 @@ class GIBR(nn.Module):
             model = GIBR(from_json(GIBRConfig, found.settings))
         assign_strict(model, found.tensors(device=device), found.weights)
         return model.eval().requires_grad_(False)
+
+
+def looked_at(config: MultiViewConfig, noisy: NoisyViews) -> AttentionMask | None:
+    """Who may look at whom, by the cameras, where the network asks for that; None: all at all."""
+    if config.looks_at == "all" or not config.cross_view:
+        return None
+    fundamental = fundamental_matrices(noisy.world_to_camera, noisy.intrinsics)
+    return partial(epipolar_mask, fundamental, band=config.epipolar_band)
 
 
 # Training ------------------------------------------------------------------------------------------------------------
@@ -312,6 +326,8 @@ class GIBRSampling:
     """w of (1 + w) conditional - w unconditional; 0 asks the network once a step."""
     own_plane: OwnPlane = "drop"
     """While views are denoised."""
+    final_own_plane: OwnPlane = "keep"
+    """In pictures of the finished scene from where one of its views was taken; other pictures ask all planes anyway."""
     coarse: int = 16
     fine: int = 16
     """Samples of a ray while views are denoised."""

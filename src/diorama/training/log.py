@@ -33,6 +33,8 @@ class Record:
     """Expected."""
     parts: int
     """In how many parts the batch went."""
+    memory: int | None = None
+    """Most bytes that this rank has had at once so far (`memory.peak_memory`); None where the system does not say."""
 
     @property
     def loss(self) -> float:
@@ -70,12 +72,13 @@ class RunLog:
             {
                 "step": record.step, "terms": terms, "gradient_norm": norm, "rate": record.rate,
                 "seconds": round(record.seconds, 2), "samples_per_second": round(record.samples_per_second, 2),
-                "over": count,
+                "over": count, "memory": record.memory,
             }
         )  # fmt: skip
         if self.board is not None:
             figures = {f"loss/{name}": value for name, value in terms.items()}
             figures |= {"gradient_norm": norm, "rate": record.rate, "samples_per_second": record.samples_per_second}
+            figures |= {} if record.memory is None else {"memory": record.memory}
             for name, value in figures.items():
                 self.board.add_scalar(name, value, record.step)
 

@@ -19,6 +19,7 @@ from diorama.training.distributed import current_share, mean_over_ranks, paralle
 from diorama.training.gradient import LossFn, Precision, batch_gradient
 from diorama.training.log import Record, RunLog
 from diorama.training.loop import NonFiniteLossError
+from diorama.training.memory import peak_memory
 from diorama.training.optim import AdamWConfig, adamw, set_rates
 from diorama.training.run import CHECKPOINT, Length, Run, keep_trunk, open_run, remember
 from diorama.training.schedule import ScheduleConfig, rate_factor
@@ -207,6 +208,7 @@ def take_step(
     return Record(
         step=run.step, terms=values, gradient_norm=length, rate=factor, seconds=run.seconds,
         samples_per_second=clock.speed(), steps=run.horizon.total, seconds_left=seconds_left(run), parts=run.parts,
+        memory=peak_memory(norm.device),
     )  # fmt: skip
 
 

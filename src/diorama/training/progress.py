@@ -1,4 +1,4 @@
-"""A bar with loss, throughput and the time left."""
+"""A bar with loss, throughput, memory and the time left."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -43,8 +43,9 @@ def expected_steps(record: Record) -> int:
 
 
 def described(record: Record, loss: float) -> str:
-    """Loss, throughput and time left, in words."""
+    """Loss, throughput, the most memory there was at once (where it is known) and time left, in words."""
     minutes, seconds = divmod(round(record.seconds_left), 60)
     hours, minutes = divmod(minutes, 60)
     left = f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
-    return f"loss {loss:.4g}, {record.samples_per_second:.1f} samples/s, {left} left"
+    memory = "" if record.memory is None else f"{record.memory / (1 << 30):.1f} GB, "
+    return f"loss {loss:.4g}, {record.samples_per_second:.1f} samples/s, {memory}{left} left"

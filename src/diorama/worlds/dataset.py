@@ -204,6 +204,11 @@ class ViewGroup:
 
     def __call__(self, index: int) -> Sequence[Views]:
         """One scene: world number `index`. Depth is 0 in the sky; one exposure for all views."""
+        shot, cameras = self.posed(index)
+        return [self.photographs(index, shot, cameras, range(self.views))]
+
+    def posed(self, index: int) -> tuple[Shot, Cameras]:
+        """World number `index` and its cameras, in metres before scaling; nothing is drawn yet."""
         config, shot = self.worlds.config, self.worlds.shot(index)
         low, high = self.zoom
         zoom = low * (high / low) ** float(torch.rand((), generator=stream(config.seed, "zoom", index)))
@@ -211,22 +216,84 @@ class ViewGroup:
             shot.world, self.views, shot.generator, width=self.width, height=self.height, focal=self.focal * zoom,
             overlap=Overlap() if self.views > 1 else None, standing=config.standing,
         )  # fmt: skip
+        return shot, cameras
+
+    def photographs(self, index: int, shot: Shot, cameras: Cameras, frames: Sequence[int]) -> Views:
+        """Photographs by some of the cameras that `posed` gave for this number, exposed together."""
+        config, cameras = self.worlds.config, cameras[torch.tensor(list(frames))]
         seen = render_world(shot.world, cameras, config.render)
         generator = stream(config.seed, "film", index)
         one = sample_film(1, generator, config.film)
         exposed = seen.colour * meter(seen.colour, config.film)[:, None, None]
-        photos = develop(exposed, one[torch.zeros(self.views).long()], generator)
-        pose = cameras.camera_to_world.clone()
-        pose[:, :3, 3] *= shot.scale
-        views = Views(
+        photos = develop(exposed, one[torch.zeros(len(cameras)).long()], generator)
+        return Views(
             photos,
-            tuple(f"{index:06d}_{view:02d}.png" for view in range(self.views)),
-            replace(cameras, camera_to_world=pose),
+            tuple(f"{index:06d}_{view:02d}.png" for view in frames),
+            scaled(cameras, shot.scale),
             depth=torch.where(torch.isfinite(seen.depth), seen.depth * shot.scale, 0.0),
             frame=Frame(f"diorama world `{shot.world.name}`", "metres"),
             layout="world",
         )
-        return [views]
+
+
+def scaled(cameras: Cameras, scale: float) -> Cameras:
+    """The same cameras in a world whose lengths are multiplied."""
+    pose = cameras.camera_to_world.clone()
+    pose[:, :3, 3] *= scale
+    return replace(cameras, camera_to_world=pose)
+
+
+@dataclass(frozen=True)
+class NumberNames:
+    """Names of worlds without end: their numbers."""
+
+    def __getitem__(self, index: int, /) -> str:
+        return f"{index:06d}"
+
+
+@dataclass(frozen=True)
+class EndlessScenes:
+    """Worlds without end as a `data.scene_sets.SceneSet`: each is made when it is asked for, and nothing is stored.
+
+    Only the views that are read are drawn. Chosen at random among so many numbers, worlds do not come twice.
+    """
+
+    group: ViewGroup
+    count: int = 1 << 40
+    recent: dict[int, tuple[Shot, Cameras]] = field(default_factory=dict, repr=False, compare=False)
+    """The world that was asked for last: its cameras are asked for before its photographs."""
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def names(self) -> NumberNames:
+        """Numbers of the worlds."""
+        return NumberNames()
+
+    def frame_count(self, index: int) -> int:
+        """How many cameras stand in each world."""
+        del index
+        return self.group.views
+
+    def cameras(self, index: int) -> Cameras:
+        """The cameras of a world, in metres times its scale."""
+        shot, cameras = self._posed(index)
+        return scaled(cameras, shot.scale)
+
+    def read(
+        self, index: int, frames: Sequence[int] | None = None, max_side: int | None = None, depth: bool = True
+    ) -> Views:
+        """These views of a world (None: all) at the size they have; max_side and depth change nothing."""
+        del max_side, depth
+        shot, cameras = self._posed(index)
+        return self.group.photographs(index, shot, cameras, range(self.group.views) if frames is None else frames)
+
+    def _posed(self, index: int) -> tuple[Shot, Cameras]:
+        if index not in self.recent:
+            self.recent.clear()
+            self.recent[index] = self.group.posed(index)
+        return self.recent[index]
 
 
 Sample = TypeVar("Sample")
