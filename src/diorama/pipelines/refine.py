@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -11,17 +12,17 @@ from diorama.cameras.poses import Similarity
 from diorama.data.views import Views
 from diorama.errors import InputError
 from diorama.nets.pretrained import shipped
-from diorama.pipelines.draw import Drawing
-from diorama.pipelines.fit_run import Say
+from diorama.pipelines.draw import DrawRun
 from diorama.pipelines.priors import SHIPPED_PRIOR, open_prior
-from diorama.pipelines.sampling import sample_scenes
-from diorama.pipelines.workspace import Workspace
 from diorama.priors.prior import Prior
 from diorama.priors.sampled import SampledViews
-from diorama.scenes.scene import Scene
+from diorama.scenes.scene import DEFAULT_MEMORY, Scene
+from diorama.scenes.storage import load_scene
 from diorama.scenes.visibility import context_depth, observe
-from diorama.systems.gibr import GIBR
 from diorama.types import Rendering
+
+DRAWN = "drawn"
+"""Of unfinished work: the folder of the sampled scenes that a fit starts from."""
 
 
 @dataclass(frozen=True)
@@ -39,32 +40,30 @@ def prior_beside() -> Prior | None:
     return open_prior(None) if SHIPPED_PRIOR in shipped() else None
 
 
-def drawn_views(
-    model: GIBR,
-    train: Views,
-    drawing: Drawing,
-    similarity: Similarity,
-    seed: int,
-    work: Workspace | None,
-    say: Say,
-) -> SampledViews:
+def drawn_views(run: DrawRun, train: Views, similarity: Similarity) -> SampledViews:
     """Samples of the training photos as a fit hears them: drawn before an interruption, or drawn now and kept.
 
     similarity: from the user's frame to the fit's. InputError for a single photo, which no fit can be made of.
     """
     if train.cameras is None or len(train) < 2:
         raise InputError(f"{len(train)} photo to refine from; a fit needs two with cameras. Leave --refine out.")
-    found = None if work is None else work.sampled()
+    found = None if run.work is None else run.work.sampled()
     if found is None:
-        scenes = sample_scenes(
-            model, train, samples=drawing.samples, seed=seed, sampling=drawing.sampling, extra=drawing.extra,
-            known_distance=drawing.distance, say=say,
-        )  # fmt: skip
-        found = sampled_views(scenes, train.cameras, similarity, RefineConfig(pixels=model.config.pixels))
-        if work is not None:
-            work.save_sampled(found)
-    say(heard(found, model.config.pixels))
+        config = RefineConfig(pixels=run.model.config.pixels)
+        found = sampled_views(drawn_scenes(run, train), train.cameras, similarity, config, max_memory=run.limit)
+        if run.work is not None:
+            run.work.save_sampled(found)
+    run.say(heard(found, run.model.config.pixels))
     return found
+
+
+def drawn_scenes(run: DrawRun, train: Views) -> list[Scene]:
+    """All samples of the training photos; each is kept in the unfinished work as soon as it is drawn."""
+    asked = run.question(train)
+    if run.work is None:
+        return [run.one(asked, index, None, {}) for index in range(run.drawing.count)]
+    folders = run.kept(asked, None, {}, run.work.folder / DRAWN)
+    return [load_scene(folder, run.device) for folder in folders]
 
 
 def sampled_views(
@@ -73,13 +72,14 @@ def sampled_views(
     similarity: Similarity,
     config: RefineConfig = RefineConfig(),
     *,
+    max_memory: int = DEFAULT_MEMORY,
     tick: Callable[[], None] | None = None,
 ) -> SampledViews:
     """Mean and spread over samples of one scene, seen from the photographs' places and from around them.
 
     photos: the photographs' own cameras, whole, user frame: what they show counts as observed (by the first sample's
-    depth). similarity: from the user's frame to the fit's, in which the result is. tick: called after each rendering.
-    InputError where there is no sample.
+    depth). similarity: from the user's frame to the fit's, in which the result is. max_memory: bytes for the samples of
+    rays. tick: called after each rendering. InputError where there is no sample.
     """
     if not scenes:
         raise InputError("there is no sampled scene to start a fit from. Draw one sample at least.")
@@ -87,13 +87,13 @@ def sampled_views(
     cameras = looked_from(first, config)
     seen = []
     for scene in scenes:
-        seen.append(scene.render(cameras))
+        seen.append(scene.render(cameras, max_memory=max_memory))
         if tick is not None:
             tick()
     colour = torch.stack([one.colour for one in seen])
     deviation = colour.var(0).mean(1).sqrt() if len(seen) > 1 else torch.zeros_like(seen[0].depth)
     depth = mean_depth(seen) * similarity.scale
-    observed = observe(context_depth(photos, first.render), cameras, seen[0]).visible
+    observed = observe(context_depth(photos, partial(first.render, max_memory=max_memory)), cameras, seen[0]).visible
     moved = similarity.apply_cameras(cameras).to(torch.float32)
     return SampledViews(moved, colour.mean(0), deviation, depth.float(), observed)
 

@@ -121,10 +121,10 @@ class Panel:
         denoising = self.window.exhibit.denoising
         steps = 0 if denoising is None else len(denoising)
         self.denoising.visible = steps > 1
-        self.steps_shown.value = False
+        self.steps_shown.value = False  # type: ignore[misc]  # mypy does not see viser's setter
         if steps > 1:
             self.step.max = steps
-            self.step.value = steps
+            self.step.value = steps  # type: ignore[misc]
 
     def _camera_controls(self) -> None:
         window = self.window
