@@ -51,8 +51,8 @@ def render(
     are called `names`, else numbered). width, height: pixels of the path's pictures; unset: those of the photos; one
     alone keeps the aspect. depth: also 16-bit depth PNGs, for folders. observed: make pale what no photograph saw, and
     into folders also write how many saw what. draw: renders in place of the scene's own `render`. tick: called after
-    every frame, and every photograph that `observed` looks through. say: told what was written. Raises InputError for
-    what cannot be, OutputError where something exists and `force` is not given.
+    every frame, and every photograph that `observed` looks through. say: told what was written, and how long a
+    frame took. Raises InputError for what cannot be, OutputError where something exists and `force` is not given.
     """
     target = Path(output)
     film = is_film(target, depth=depth)
@@ -63,6 +63,7 @@ def render(
     elif film and len(cameras.size.unique(dim=0)) > 1:
         raise InputError("these cameras have several sizes, and a film has one. Give a folder: -o DIR.")
     draw, took = draw or scene.render, list[float]()
+    draw(cameras[:1].resize(2, 2))  # what a scene prepares when it is first drawn belongs to no frame's time
     fading = Fading(context_depth(scene.cameras, draw, tick=tick)) if observed else None
     if film:
         draw = draw if fading is None else fading.over(draw)
