@@ -8,18 +8,21 @@ import torch
 
 from diorama.data.transforms import write_transforms
 from diorama.data.views import Views
-from diorama.errors import InputError
+from diorama.errors import DioramaError, InputError
 from diorama.nets import pretrained
 from diorama.pipelines import priors
 from diorama.pipelines import reconstruct as verb
-from diorama.pipelines.draw import Drawing
+from diorama.pipelines.draw import Drawing, settled_drawing
 from diorama.pipelines.evaluate import evaluate
 from diorama.pipelines.evaluate_several import evaluate_several, several_text
 from diorama.pipelines.live import LiveWindow
 from diorama.pipelines.priors import choose_method, open_gibr, why_method
 from diorama.pipelines.reconstruct import reconstruct
+from diorama.pipelines.sampling import ExtraViews
 from diorama.pipelines.uncertainty import sample_folders
 from diorama.priors.prior import NullPrior
+from diorama.scenes.denoising import load_denoising
+from diorama.scenes.scene import Scene
 from diorama.scenes.storage import load_scene
 from diorama.systems.gibr import GIBRSampling
 from diorama.viewer import server
@@ -82,6 +85,29 @@ def test_a_killed_call_goes_on_with_the_samples_that_are_missing(photos, model, 
         draw(photos, model, 3, output=tmp_path / "other", callback=kill)
     with pytest.raises(InputError, match="drawing"):
         draw(photos, model, 4, output=tmp_path / "other")
+
+
+def test_one_sample_is_drawn_and_four_where_a_fit_starts_from_them_unless_told_otherwise():
+    def count(drawing, **more):
+        return settled_drawing(drawing, "gibr", None, None, None, **more).samples
+
+    alike = Drawing(extra=ExtraViews(count=0))
+    assert [count(asked) for asked in (None, Drawing(), alike, 3, Drawing(2))] == [1, 1, 1, 3, 2]
+    assert [count(asked, refine=True) for asked in (None, Drawing(), alike, 1, Drawing(2))] == [4, 4, 1, 1, 2]
+    for asked in (None, 1, Drawing(), Drawing(1)):
+        assert settled_drawing(asked, "baseline", None, None, None) is None
+
+
+def test_a_limit_of_memory_holds_for_all_that_is_drawn(photos, model, tmp_path, monkeypatch):
+    asked, whole = [], Scene.chunk
+
+    def noted(scene, max_memory):
+        asked.append(max_memory)
+        return whole(scene, max_memory)
+
+    monkeypatch.setattr(Scene, "chunk", noted)
+    draw(photos, model, 2, output=tmp_path / "scene", max_memory="3MB")
+    assert set(asked) == {3 << 20}
 
 
 def test_held_out_photos_stay_out_and_can_be_measured(model, tmp_path):
@@ -149,6 +175,16 @@ def test_auto_takes_gibr_for_one_photo_where_its_weights_are_shipped(photos, mod
     assert scene.provenance["method"] == "gibr"
     assert scene.provenance["why"] == why_method("auto", "gibr", None)
     assert any("single photo" in line for line in said)
+    for asked in ({"steps": 3}, {"preset": "few"}):
+        said.clear()
+        bare = replace(photos[[0]], cameras=None, depth=None)
+        with pytest.raises(DioramaError):  # one photo has no pose to be found
+            reconstruct(bare, device="cpu", say=said.append, **asked)
+        assert any("steer a fit; else one photo goes to gibr" in line for line in said)
+    said.clear()
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "nothing")
+    assert "does not come with" in why_method("auto", "baseline", None, photos=1, fitted=True)
+    assert why_method("auto", "baseline", None, photos=2, fitted=True) == "no prior was named"
 
 
 def test_what_is_named_as_prior_decides_the_method(model, tmp_path):
@@ -179,6 +215,10 @@ def test_settings_of_the_other_kind_of_method_are_refused(photos, model):
         draw(photos, model, uncertainty=2, output="nowhere")
     with pytest.raises(InputError, match="--method gibr"):
         reconstruct(photos, drawing=4, steps=2)
+    with pytest.raises(InputError, match="Give an output"):
+        draw(photos, model, 4)
+    with pytest.raises(InputError, match="all samples are alike"):
+        Drawing(2, extra=ExtraViews(count=0))
     with pytest.raises(InputError, match="at least 1"):
         Drawing(0)
     with pytest.raises(InputError, match="positive"):
@@ -186,7 +226,7 @@ def test_settings_of_the_other_kind_of_method_are_refused(photos, model):
 
 
 def test_whoever_watches_sees_another_scene_after_every_step(photos, model, monkeypatch):
-    shown = []
+    shown, views, told = [], [], []
 
     class Watcher:
         url = "http://localhost"
@@ -194,10 +234,13 @@ def test_whoever_watches_sees_another_scene_after_every_step(photos, model, monk
         def __init__(self, render, cameras, **more):
             shown.append((0, render(cameras[:1]).colour))
 
-        def update(self, step, steps, *, render):
+        def show_denoising(self, denoising):
+            views.append(denoising)
+
+        def update(self, step, steps, *, render, note):
             shown.append((step, render(photos.cameras[:1]).colour))
 
-        def finish(self, render):
+        def finish(self, render, *, thumbnails):
             shown.append(("end", render(photos.cameras[:1]).colour))
 
         def stop(self):
@@ -205,10 +248,41 @@ def test_whoever_watches_sees_another_scene_after_every_step(photos, model, monk
 
     monkeypatch.setattr(server, "Viewer", Watcher)
     window = LiveWindow()
-    window.close(draw(photos, model, callback=window.show))
+
+    def both(progress):
+        told.append(progress.images)
+        window.show(progress)
+
+    window.close(draw(photos, model, callback=both))
     assert [step for step, _ in shown] == [0, 1, 2, "end", "stop"]
     assert not torch.equal(shown[1][1], shown[2][1])
     torch.testing.assert_close(shown[2][1], shown[3][1])
+    for denoising, images in zip(views, told, strict=True):
+        assert images.shape == (4, 3, 16, 16)
+        torch.testing.assert_close(denoising.images(0), images, atol=0.5 / 255 + 1e-6, rtol=0)
+        torch.testing.assert_close(denoising.cameras.origins[:3], photos.cameras.origins)
+    assert not torch.equal(told[0][3], told[1][3])
+
+
+def test_what_the_views_looked_like_after_every_step_is_kept_when_asked(photos, model, tmp_path):
+    told = {}
+
+    def seen(progress):
+        told[progress.sample, progress.step] = progress.images
+
+    asked = Drawing(2, QUICK, keep_steps=True)
+    more = {"method": "gibr", "prior": model, "device": "cpu"}
+    reconstruct(photos, drawing=asked, output=tmp_path / "scene", callback=seen, **more)
+    for sample, folder in enumerate(sample_folders(tmp_path / "scene")):
+        kept = load_denoising(folder)
+        assert kept.pictures.shape == (2, 4, 3, 16, 16)
+        for step in range(2):
+            gap = (kept.images(step) - told[sample, step + 1]).abs().max()
+            assert float(gap) <= 0.5 / 255 + 1e-6
+        assert load_scene(folder).names == photos.names
+    for wrong in ({}, {"output": tmp_path / "other", "refine": True}):
+        with pytest.raises(InputError, match="steps are kept"):
+            reconstruct(photos, drawing=asked, **more, **wrong)
 
 
 def test_the_command_draws_from_a_folder_of_photos(photos, model, tmp_path, capsys):
@@ -223,10 +297,17 @@ def test_the_command_draws_from_a_folder_of_photos(photos, model, tmp_path, caps
     )
     weights = model.save_pretrained(tmp_path / "model")
     options = verb.Options(
-        photos=folder, output=tmp_path / "scene", prior=str(weights), sampler_steps=2, samples=2, device="cpu"
-    )
+        photos=folder, output=tmp_path / "scene", prior=str(weights), sampler_steps=2, samples=2, device="cpu",
+        extra_views=2,
+    )  # fmt: skip
     assert verb.command(options) == 0
     told = capsys.readouterr().out
     assert "method: gibr (the prior that was named is for it), 2 steps of dpm on cpu" in told
     assert "sampled in" in told
     assert len(sample_folders(tmp_path / "scene")) == 2
+    assert load_scene(tmp_path / "scene").field.config.views == 3 + 2
+    alone = replace(options, output=tmp_path / "alone", samples=None, extra_views=0)
+    assert verb.command(alone) == 0
+    assert load_scene(tmp_path / "alone").field.config.views == 3
+    with pytest.raises(InputError, match="further cameras"):
+        verb.command(replace(alone, extra_views=-1, force=True))

@@ -17,6 +17,7 @@ from diorama.pipelines.export import export
 from diorama.pipelines.generate import generate
 from diorama.pipelines.render import render
 from diorama.pipelines.showing import scene_folders
+from diorama.scenes.denoising import load_denoising
 from diorama.scenes.storage import load_scene
 from diorama.systems.gibr import GIBRSampling
 from diorama.viewer.server import Viewer
@@ -77,6 +78,13 @@ def test_views_stand_where_they_were_asked_to(model, layout):
     wanted = verb.layout_cameras(layout, 3, 16)
     torch.testing.assert_close(scene.cameras.camera_to_world, wanted.camera_to_world)
     assert scene.thumbnails.shape == (3, 3, 16, 16)
+
+
+def test_more_views_than_the_model_learned_from_are_remarked_on(model):
+    for views in (4, 5):
+        said = []
+        draw(model, 1, views=views, say=said.append)
+        assert any("learned from 4" in line for line in said) == (views > 4)
 
 
 def test_a_killed_call_goes_on_with_the_scenes_that_are_missing(model, tmp_path):
@@ -141,20 +149,41 @@ def test_folders_of_scenes_are_told_from_scenes(two, tmp_path):
     assert scene_folders(tmp_path / "nothing") == [tmp_path / "nothing"]
 
 
-def test_the_command_draws_and_says_where(model, tmp_path, capsys):
+def test_the_command_draws_shows_keeps_and_says_where(model, tmp_path, capsys, monkeypatch):
     weights = model.save_pretrained(tmp_path / "model")
     options = verb.Options(
-        method="gibr", count=1, output=tmp_path / "out", prior=str(weights), steps=2, device="cpu", cameras="walk"
-    )
+        method="gibr", count=1, output=tmp_path / "out", prior=str(weights), steps=2, device="cpu", cameras="walk",
+        keep_steps=True, view=True,
+    )  # fmt: skip
+    shown = []
+
+    class Window:
+        def __init__(self, max_memory):
+            assert max_memory is None
+
+        def show(self, progress):
+            shown.append((progress.step, progress.images.shape, len(progress.cameras)))
+
+        def close(self, scene):
+            shown.append(scene.names)
+
+    monkeypatch.setattr(verb, "LiveWindow", Window)
     assert verb.command(options) == 0
     assert f"diorama view {tmp_path / 'out'}" in capsys.readouterr().out
     assert (tmp_path / "out" / "000" / "scene.json").exists()
+    scene = load_scene(tmp_path / "out" / "000")
+    assert shown == [(step, (4, 3, 16, 16), 4) for step in (1, 2)] + [scene.names]
+    kept = load_denoising(tmp_path / "out" / "000")
+    torch.testing.assert_close(kept.cameras.camera_to_world, scene.cameras.camera_to_world)
+    torch.testing.assert_close(kept.images(1)[:, :, ::4, ::4], scene.thumbnails[:, :, ::4, ::4], atol=0.01, rtol=0)
 
 
 def test_what_cannot_be_is_said(model):
     for wrong in ({"count": 0}, {"count": 2000}):
         with pytest.raises(InputError, match="Ask for 1"):
             draw(model, **wrong)
+    with pytest.raises(InputError, match="Name ddim"):
+        verb.command(verb.Options(method="gibr", eta=0.5))
     with pytest.raises(InputError, match="at least 2"):
         draw(model, views=1)
     assert diorama.generate is generate

@@ -10,11 +10,16 @@ from diorama.data.scale import scene_scale
 from diorama.errors import InputError
 from diorama.pipelines.draw import Drawing
 from diorama.pipelines.fit import Geometry
+from diorama.pipelines.live import LiveWindow
 from diorama.pipelines.reconstruct import reconstruct
 from diorama.pipelines.refine import RefineConfig, mean_depth, sampled_views, stereo_depth
 from diorama.pipelines.sampling import sample_scenes
+from diorama.scenes.scene import Scene
+from diorama.scenes.storage import load_scene
 from diorama.systems.gibr import GIBRSampling
 from diorama.types import Rendering
+from diorama.viewer import server
+from diorama.viewer.painting import PaintConfig
 from tests.oracles import exact_views, ring_cameras
 from tests.pipelines.test_reconstruct import StoppedError
 from tests.systems.drawn import model_of
@@ -89,6 +94,8 @@ def test_one_command_makes_a_fitted_scene_and_says_what_the_samples_told(photos,
     assert scene.field.kind == "hash-grid"
     assert scene.provenance["method"] == "gibr"
     assert scene.provenance["refine"] is True
+    assert scene.provenance["samples"] == 2
+    assert scene.provenance["samples_differ"] > 0
     assert any("sampled views of" in line for line in said)
     assert scene.render(photos.cameras).colour.isfinite().all()
 
@@ -105,6 +112,73 @@ def test_a_killed_fit_does_not_draw_again(photos, model, tmp_path):
     assert (tmp_path / "scene" / "scene.json").is_file()
     assert not any("sample 0" in line for line in said)
     assert any("sampled views of" in line for line in said)
+
+
+def test_samples_are_kept_one_by_one_within_the_memory_limit_and_their_steps_are_told(
+    photos, model, tmp_path, monkeypatch
+):
+    asked, told, whole = [], [], Scene.chunk
+
+    def noted(scene, max_memory):
+        asked.append(max_memory)
+        return whole(scene, max_memory)
+
+    def kill(progress):
+        if progress.replaced and (progress.sample, progress.step) == (1, 1):
+            raise StoppedError
+
+    monkeypatch.setattr(Scene, "chunk", noted)
+    limited = {"max_memory": "1GB", "output": tmp_path / "scene"}
+    with pytest.raises(StoppedError):
+        refine(photos, model, callback=kill, **limited)
+    kept = load_scene(tmp_path / "scene.partial" / "drawn" / "samples" / "000")
+    refine(photos, model, callback=lambda p: told.append((p.replaced, p.sample, p.step)), **limited)
+    assert set(asked) == {1 << 30}
+    assert told[:3] == [(True, 1, 1), (True, 1, 2), (False, 0, 1)]
+    assert torch.equal(kept.field.perspective, sample_scenes(model, photos, sampling=QUICK)[0].field.perspective)
+
+
+def test_stored_samples_say_what_those_in_memory_do(photos, model, scenes, tmp_path):
+    stored = [load_scene(scene.save(tmp_path / str(index))) for index, scene in enumerate(scenes)]
+    one, two = (sampled_views(some, photos.cameras, Similarity.identity(), FEW) for some in (scenes, stored))
+    for name in ("colour", "deviation", "depth", "observed"):
+        assert torch.equal(getattr(one, name), getattr(two, name)), name
+
+
+def test_who_watches_sees_the_samples_and_then_the_fit(photos, model, monkeypatch):
+    shown = []
+
+    class Watcher:
+        url = "http://localhost"
+
+        def __init__(self, render, cameras, **more):
+            self.look(0, render)
+
+        def look(self, step, render):
+            shown.append((step, None if render is None else render.func.__self__.field.kind))
+
+        def show_denoising(self, denoising):
+            shown.append(("views", None if denoising is None else len(denoising.cameras)))
+
+        def pace(self, config):
+            shown.append(("pace", config.live_share))
+
+        def update(self, step, steps, *, render, note):
+            self.look(step, render)
+
+        def finish(self, render, *, thumbnails):
+            self.look("end", render)
+
+        def stop(self):
+            shown.append(("stop", None))
+
+    monkeypatch.setattr(server, "Viewer", Watcher)
+    window = LiveWindow()
+    window.close(refine(photos, model, callback=lambda p: window.show(p) if p.sample == 0 else None))
+    planes, grid = "ib-planes", "hash-grid"
+    assert shown[:5] == [(0, planes), ("views", 4), (1, planes), ("views", 4), (2, planes)]
+    assert shown[5:8] == [("pace", PaintConfig().live_share), ("views", None), (1, grid)]
+    assert shown[8:] == [*((step, None) for step in range(2, 7)), ("end", grid), ("stop", None)]
 
 
 def test_what_cannot_be_refined_is_refused(photos, model):

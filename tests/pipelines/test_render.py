@@ -4,6 +4,7 @@ import errno
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -179,6 +180,18 @@ def test_a_film_of_several_sizes_is_refused(scene, tmp_path):
     write_transforms(tmp_path / "c.json", cameras, ["a", "b"])
     with pytest.raises(InputError, match="several sizes"):
         verb.command(options(tmp_path, "a.mp4", cameras=tmp_path / "c.json"))
+
+
+@pytest.mark.parametrize("output", ["film.mp4", "frames"])
+def test_the_time_of_a_frame_is_told_with_its_size_and_without_that_of_writing_it(
+    scene, tmp_path, monkeypatch, capsys, output
+):
+    clock = iter(float(second) for second in range(100))
+    monkeypatch.setattr(verb, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    for seconds in (0.2, 0.05):  # four frames, and a single picture
+        verb.command(options(tmp_path, output, seconds=seconds, fps=20.0, width=32, force=True))
+        assert "\n1 s a frame of 32 x 24, without writing it\n" in capsys.readouterr().out
+    assert next(clock) == 2 * (4 + 1)
 
 
 def test_force_replaces_and_a_fault_in_the_middle_leaves_nothing(scene, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from diorama.cameras.poses import Similarity
 from diorama.cameras.rotations import axis_rotation
 from diorama.data.views import Views
 from diorama.errors import InputError, ViewsError
+from diorama.fields.sampled_planes import SampledPlanes
 from diorama.pipelines.sampling import (
     ExtraViews,
     chunk_of,
@@ -244,7 +245,7 @@ def test_what_cannot_be_is_said(model, photos):
         sample_scenes(model, broken, sampling=QUICK)
     wild = model_of()
     next(wild.parameters()).fill_(float("nan"))
-    with pytest.raises(SamplingError, match="step 0"):
+    with pytest.raises(SamplingError, match="step 1 of"):
         sample_scenes(wild, photos, sampling=QUICK)
 
 
@@ -264,6 +265,24 @@ def test_near_and_far_hold_nearly_all_surfaces():
     sky = replace(seen, depth=torch.where(depth > 1.9, 1e6, depth))
     assert depth_limits(sky)[1] == pytest.approx(20 * 1.5, rel=1e-2)
     assert depth_limits(replace(seen, opacity=torch.zeros(1, 20, 50))) is None
+
+
+@pytest.mark.slow
+def test_a_picture_of_1024_pixels_a_side_asks_for_no_more_memory_at_once_than_is_allowed(scene, monkeypatch):
+    sparse = replace(scene, sampling=replace(scene.sampling, coarse=2, fine=1))
+    limit, asked, whole = 5 << 20, [], SampledPlanes.geometry
+
+    def noted(field, positions):
+        asked.append(positions.shape[:-1].numel())
+        return whole(field, positions)
+
+    sparse.render(scene.cameras[:1].resize(4, 4))  # makes the cube that weighs samples
+    monkeypatch.setattr(SampledPlanes, "geometry", noted)
+    seen = sparse.render(scene.cameras[:1].resize(1024, 1024), max_memory=limit)
+    assert seen.colour.shape == (1, 3, 1024, 1024)
+    assert seen.colour.isfinite().all()
+    assert sum(asked) == 1024 * 1024
+    assert max(asked) * scene.field.bytes_per_sample <= limit < sum(asked) * scene.field.bytes_per_sample
 
 
 def test_a_megapixel_is_drawn_in_pieces_that_fit_the_limit(scene):

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from diorama.data.tensors import save_tensors
 from diorama.errors import InputError
 from diorama.pipelines import view as verb
+from diorama.scenes.denoising import FILE
+from diorama.scenes.storage import camera_tensors
 from diorama.scenes.visibility import context_depth, observed_map
 from diorama.viewer.server import Viewer
 from tests.oracles import OracleScene, exact_rendering, ring_cameras
@@ -39,6 +42,25 @@ def test_the_verb_serves_all_scenes_on_this_machine_and_says_where(tmp_path, mon
     assert url.startswith("http://127.0.0.1:")
     assert asked == [url]
     assert url in capsys.readouterr().out
+
+
+def test_steps_that_were_kept_with_a_scene_are_offered(tmp_path, monkeypatch):
+    served = []
+
+    def wait(viewer):
+        served.extend(viewer.exhibits)
+        viewer.stop()
+
+    monkeypatch.setattr(verb, "open_scene", lambda path, **_: (OracleScene(), exact_rendering))
+    monkeypatch.setattr(Viewer, "wait", wait)
+    pictures = torch.randint(0, 256, (3, 2, 3, 4, 4), dtype=torch.uint8)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    tensors = camera_tensors(ring_cameras(2, 4, 4)) | {"pictures": pictures}
+    save_tensors(tmp_path / "b" / FILE, tensors, {"lens": "pinhole"})
+    assert verb.command(verb.Options(scenes=(tmp_path / "a", tmp_path / "b"), port=free_port())) == 0
+    assert served[0].denoising is None
+    assert torch.equal(served[1].denoising.pictures, pictures)
 
 
 def test_an_exhibit_has_the_scenes_photographs_and_paths():

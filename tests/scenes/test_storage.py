@@ -32,8 +32,7 @@ def cameras(count=3, width=10, height=8):
     return Cameras.pinhole(poses, torch.full((count, 2), 9.0), size / 2, size)
 
 
-@pytest.fixture
-def scene():
+def made_scene():
     torch.manual_seed(0)
     field = HashField(FIELD)
     torch.nn.init.normal_(field.table, std=1.0)
@@ -46,6 +45,11 @@ def scene():
         provenance={"method": "baseline", "split": {"test": ["t.png"]}}, thumbnails=torch.rand(3, 3, 8, 10),
         held_out=cameras(1),
     )  # fmt: skip
+
+
+@pytest.fixture
+def scene():
+    return made_scene()
 
 
 def test_a_scene_comes_back_bit_for_bit(scene, tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from diorama.diffusion.objective import MinSnr, UniformTimes, UniformWeight
 from diorama.diffusion.samplers import noise_from_seeds
-from diorama.errors import InputError
+from diorama.errors import InputError, MemoryLimitError
 from diorama.fields.ib_planes import IBPlanesConfig
 from diorama.nets.multiview_config import gibr_tiny
 from diorama.systems import gibr
@@ -73,7 +73,7 @@ def test_weights_that_are_not_numbers_are_named_by_step_and_view(counts):
     model, views = model_of(), balls(1, 3)
     model.network.stem.weight[0, 0, 0, 0] = math.nan
     view = 0 if counts == (3,) else counts[0]
-    with pytest.raises(SamplingError, match=f"step 0 of sampling made view {view} of scene 0 not a number"):
+    with pytest.raises(SamplingError, match=f"step 1 of sampling made view {view} of scene 0 not a number"):
         sample(model, views, given_first(views, *counts), noise_from_seeds([0]), QUICK)
 
 
@@ -88,8 +88,35 @@ def test_a_sample_that_breaks_later_names_the_step_it_broke_at(monkeypatch):
         return planes, clean
 
     monkeypatch.setattr(gibr, "denoised", breaking)
-    with pytest.raises(SamplingError, match="step 2 of sampling made view 2 of scene 1"):
+    with pytest.raises(SamplingError, match="step 3 of sampling made view 2 of scene 1"):
         sample(model, views, given_first(views, 1, 0), noise_from_seeds([0, 1]), QUICK)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_network_that_does_not_fit_into_memory_is_said_with_what_helps(monkeypatch, count):
+    model, views = model_of(), balls(1, 3)
+
+    def sampled(error):
+        def full(*_, **__):
+            raise error
+
+        monkeypatch.setattr(model.network, "forward", full)
+        sample(model, views, given_first(views, count), noise_from_seeds([0]), QUICK)
+
+    for error in (torch.OutOfMemoryError("CUDA out of memory\nmore"), MemoryError()):
+        with pytest.raises(
+            MemoryLimitError, match=r"\((CUDA out of memory|MemoryError)\) with 1 x 3 views.*--extra-views"
+        ):
+            sampled(error)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        sampled(RuntimeError("shapes differ"))
+
+
+def test_eta_is_of_ddim_alone():
+    for wrong in ({"eta": 0.5}, {"eta": -0.1, "sampler": "ddim"}, {"eta": math.nan, "sampler": "ddim"}):
+        with pytest.raises(InputError, match="eta of"):
+            GIBRSampling(**wrong)
+    assert GIBRSampling("ddim", eta=1.0).eta == 1.0
 
 
 def test_where_all_views_are_given_one_look_at_them_makes_the_scene(monkeypatch):

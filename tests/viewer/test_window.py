@@ -4,6 +4,7 @@ import contextlib
 import io
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import torch
 import viser
 
 from diorama.cameras.rotations import rotation_to_quaternion
+from diorama.scenes.denoising import Denoising
 from diorama.scenes.visibility import context_depth, observe
 from diorama.viewer.exhibit import Exhibit, world_of
 from diorama.viewer.layers import image_of
@@ -107,6 +109,39 @@ def test_the_panel_shows_how_many_photographs_saw_what_and_lets_the_unseen_fade(
     controls["Show"].value = "Colour"
     controls["Fade the unseen"].value = False
     until(lambda: window.mode == "colour" and not window.fade and looks_like("colour"))
+
+
+def test_a_slider_goes_through_the_steps_that_the_views_came_out_of_the_noise_by(gui, monkeypatch):
+    views = torch.rand(3, 4, 3, 6, 6)
+    denoising = Denoising.of(ring_cameras(4, 6, 6, arc=60.0), list(views))
+    alone = Exhibit("photos", exact_rendering, PHOTOGRAPHS, thumbnails=torch.zeros(3, 3, 6, 6))
+    controls = controls_of(gui, monkeypatch)
+    window, panel = watching(gui, replace(alone, denoising=denoising))
+    shown = {}
+
+    def frustum(name, *_, image, **__):
+        shown[name] = torch.from_numpy(image).permute(2, 0, 1) / 255
+        return SimpleNamespace(on_click=lambda _: None, remove=lambda: shown.pop(name))
+
+    window.client.scene.add_camera_frustum = frustum
+    window.show_photographs()
+
+    def looks_like(images):
+        pictures = [shown[name] for name in sorted(shown)]
+        return len(pictures) == len(images) and float((torch.stack(pictures) - images).abs().max()) < 0.01
+
+    assert panel.denoising.visible
+    assert (panel.step.max, panel.step.value) == (3, 3)
+    assert looks_like(alone.thumbnails)
+    controls["Show the views"].value = True
+    until(lambda: looks_like(views[2]))
+    panel.step.value = 1
+    until(lambda: looks_like(views[0]))
+    controls["Show the views"].value = False
+    until(lambda: looks_like(alone.thumbnails))
+    window.look_at(alone)
+    panel._offer_steps()
+    assert not panel.denoising.visible
 
 
 def test_a_scene_that_cannot_tell_what_was_seen_does_not_offer_it(gui, monkeypatch):

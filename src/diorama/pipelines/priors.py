@@ -92,12 +92,30 @@ def choose_method(
     return "baseline", None
 
 
-def why_method(asked: Method, chosen: Method, prior: GIBR | Prior | Path | str | None) -> str:
-    """Why `choose_method` chose, in words."""
+def why_method(
+    asked: Method,
+    chosen: Method,
+    prior: GIBR | Prior | Path | str | None,
+    *,
+    photos: int | None = None,
+    fitted: bool = False,
+) -> str:
+    """Why `choose_method` chose, in words.
+
+    photos: how many are learned from. fitted: whether what steers a fit was asked for.
+    """
     if asked != "auto":
         return "as asked"
     if prior is not None:
         return "the prior that was named is for it"
     if chosen == "gibr":
         return f"a single photo shows no depth, and {SHIPPED_GIBR} has learned what scenes look like"
+    if photos == 1 and SHIPPED_GIBR not in shipped():
+        return (
+            f"no prior was named, and {SHIPPED_GIBR}, to which a single photo would go, does not come with this version"
+        )
+    if photos == 1 and fitted:
+        return (
+            "no prior was named, and a preset, steps, a budget or several fits steer a fit; else one photo goes to gibr"
+        )
     return "no prior was named"

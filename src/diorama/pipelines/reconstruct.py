@@ -29,6 +29,7 @@ from diorama.pipelines.presets import FEW_PHOTOS, FitPreset, PresetName
 from diorama.pipelines.priors import Method, choose_method, why_method
 from diorama.pipelines.quantities import parse_bytes, parse_seconds
 from diorama.pipelines.refine import drawn_views, prior_beside, stereo_depth
+from diorama.pipelines.sampling import ExtraViews
 from diorama.pipelines.uncertainty import Several, fit_several, sample_folders
 from diorama.pipelines.workspace import Workspace, input_hashes
 from diorama.priors.prior import Prior
@@ -78,8 +79,8 @@ def reconstruct(
     """Fit a scene to photos, or draw scenes that show them from a model.
 
     method: baseline; diffusionerf with a prior (`pipelines.priors.open_prior`); or gibr, which draws from a multi-view
-    model. Naming a prior means the one that it is for. drawing: of gibr, how many scenes and how (`pipelines.draw`).
-    refine: of gibr, the samples start a fit instead of being the scene (`pipelines.refine`).
+    model. Naming a prior means the one that it is for. drawing: of gibr, how many scenes and how (`pipelines.draw`);
+    several need an output. refine: of gibr, the samples start a fit instead of being the scene (`pipelines.refine`).
     split: which photos are held out (`data.splits`); count: how many training photos are used. steps, or budget
     (seconds, or `5m`), say how long; a budget becomes a number of steps once, after a short timing. output: where the
     scene is saved; unfinished work then lies in `OUTPUT.partial` and the same call goes on with it. callback: called
@@ -98,6 +99,12 @@ def reconstruct(
     photos = None if fitted else len(make_split(views, split, count).train)
     chosen_method, chosen_prior = choose_method(method, prior, photos, device)
     drawing = settled_drawing(drawing, chosen_method, several, steps, budget, refine=refine)
+    if drawing is not None and drawing.keep_steps and (output is None or refine):
+        raise InputError("steps are kept with sampled scenes that are stored. Give an output, and leave refine out.")
+    if drawing is not None and drawing.count > 1 and output is None and not refine:
+        raise InputError(
+            f"{drawing.count} samples were asked for; they and their spread are stored as a folder. Give an output."
+        )
     asked: dict[str, Any] = {
         "method": method, "preset_asked": preset if isinstance(preset, str) else to_json(preset), "seed": seed,
         "device": device, "masks": masks, "split_asked": str(split), "views_asked": count, "steps_asked": steps,
@@ -112,12 +119,14 @@ def reconstruct(
     work = None
     if output is not None:
         work = Workspace.beside(Path(output), asked | {"inputs": input_hashes(views)}, force=force)
+    if chosen_method == "baseline" and views.cameras is None and len(views) == 1:  # no pose will be found
+        say(f"method: baseline ({why_method(method, chosen_method, prior, photos=1, fitted=fitted)})")
     views, pose_error = with_cameras(views, seed, say, work, alone=isinstance(chosen_prior, GIBR) and not refine)
     views = with_masks_used(views, masks, say)
     chosen = make_split(views, split, count)
     train, test = views[views.index_of(chosen.train)], views[views.index_of(chosen.test)]
     say(f"split: {chosen.source}; {len(train)} photos to learn from, {len(test)} held out ({chosen.digest[:12]})")
-    reason = why_method(method, chosen_method, prior)
+    reason = why_method(method, chosen_method, prior, photos=len(train), fitted=fitted)
     provenance = asked | (notes or {}) | {
         "method": chosen_method, "why": reason, "split": chosen.to_dict(), "photos": input_hashes(train),
         "units": views.frame.units, "geometry_from": list(train.names), "pose_error": pose_error,
@@ -126,21 +135,20 @@ def reconstruct(
     }  # fmt: skip
     limit = None if max_memory is None else parse_bytes(max_memory)
     model = chosen_prior if isinstance(chosen_prior, GIBR) else None
-    if model is not None and not refine:
-        assert drawing is not None
-        say(f"method: gibr ({reason}), {drawing.sampling.steps} steps of {drawing.sampling.sampler} on {device}")
-        run = DrawRun(model, drawing, seed, work, limit, callback, say)
+    run = None if model is None or drawing is None else DrawRun(model, drawing, seed, work, limit, callback, say)
+    if run is not None and not refine:
+        sampling = run.drawing.sampling
+        say(f"method: gibr ({reason}), {sampling.steps} steps of {sampling.sampler} on {device}")
         place = None if output is None else Path(output)
         return run.of_photos(train, test, views.cameras, provenance, place, force=force)
     geometry = measured(train, preset, scale, work)
     patches = chosen_prior if isinstance(chosen_prior, Prior) else prior_beside() if refine else None
     plan = plan_fit(train, geometry, preset, pose_error=pose_error, prior=patches)
-    if model is not None and drawing is not None:
-        plan = replace(
-            plan,
-            sampled=drawn_views(model, train, drawing, plan.similarity, stereo_depth(train, geometry), seed, work, say),
-        )
     plan = plan if limit is None else within_memory(plan, limit)
+    if run is not None:
+        heard = drawn_views(run, train, plan.similarity, stereo_depth(train, geometry))
+        plan = replace(plan, sampled=heard)
+        provenance |= {"samples": run.drawing.count, "samples_differ": round(float(heard.deviation.mean()), 6)}
     say(f"method: {chosen_method} ({reason}), preset {plan.preset_name}: {why(preset, train)}")
     for note in (*geometry.notes, *plan.notes):
         say(note)
@@ -278,15 +286,20 @@ class Options:
     OUTPUT/spread: where the photos do not decide; not an error bar. See `diorama render OUTPUT --spread colour`."""
     uncertainty_dropout: float = 0.0
     """Share of the photos' pixels, in random blocks, that every fit but the first does not learn from."""
-    samples: int = 1
+    samples: int | None = None
     """gibr: how many scenes are drawn; OUTPUT is the first, OUTPUT/samples holds the others, OUTPUT/spread how much
-    they disagree."""
+    they disagree. Unset: 1, and 4 with --refine, where a fit follows them the less the more they disagree."""
     sampler: Literal["dpm", "ddim"] = "dpm"
     """gibr: DPM-Solver++ or DDIM."""
     sampler_steps: int = 10
     """gibr: steps from noise to a scene."""
+    extra_views: int | None = None
+    """gibr: cameras that are added, for which the model invents pictures; unset: as many as make the views at least
+    those it learned from; 0: the photos alone, from which one look makes the scene."""
     refine: bool = False
     """gibr: the samples start a fit of a radiance field to the photos, and fall silent before it ends."""
+    keep_steps: bool = False
+    """gibr: store what the views looked like after every step; `diorama view OUTPUT` shows them."""
     guidance: float = 0.0
     """gibr: 0 takes the photos as they are, more exaggerates them, at twice the time."""
     distance: float | None = None
@@ -308,7 +321,8 @@ class Options:
     force: bool = False
     """Replace an existing scene."""
     view: bool = False
-    """Watch the fit in the browser."""
+    """Watch the fit in the browser, or the first sample: the scene after every step, and its views as they come out of
+    the noise."""
 
 
 def command(options: Options) -> int:
@@ -327,18 +341,17 @@ def command(options: Options) -> int:
     if options.ignore_masks is not None or options.object_masks is not None:
         views = with_masks(views, ignore=options.ignore_masks, object=options.object_masks)
     bar: Any = None
-    window = LiveWindow() if options.view else None
-
+    window = LiveWindow(options.max_memory) if options.view else None
     several = None if options.uncertainty is None else Several(options.uncertainty, options.uncertainty_dropout)
-    shown: int | None = None
+    shown: tuple[int, bool] | None = None
 
     def show(progress: Progress) -> None:
         nonlocal bar, shown
-        if progress.sample != shown:
+        if (progress.sample, progress.replaced) != shown:  # the next sample, or the fit that starts from them
             if bar is not None:
                 bar.close()
             bar = tqdm(total=progress.steps, initial=progress.step - 1, unit="step", dynamic_ncols=True)
-            shown = progress.sample
+            shown = progress.sample, progress.replaced
         if window is not None and progress.sample == 0:
             window.show(progress)
         bar.update(1)
@@ -355,7 +368,10 @@ def command(options: Options) -> int:
         max_memory=options.max_memory,
         masks="object" if options.object_masks is not None else options.masks,
         output=options.output, force=options.force, notes=notes, uncertainty=several,
-        drawing=Drawing(options.samples, sampling, distance=options.distance), refine=options.refine, say=print,
+        drawing=Drawing(
+            options.samples, sampling, ExtraViews(options.extra_views), options.distance, options.keep_steps
+        ),
+        refine=options.refine, say=print,
     )  # fmt: skip
     if bar is not None:
         bar.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -11,18 +12,18 @@ from diorama.cameras.poses import Similarity
 from diorama.data.views import Views
 from diorama.errors import InputError
 from diorama.nets.pretrained import shipped
-from diorama.pipelines.draw import Drawing
+from diorama.pipelines.draw import DrawRun
 from diorama.pipelines.fit import Geometry
-from diorama.pipelines.fit_run import Say
 from diorama.pipelines.priors import SHIPPED_PRIOR, open_prior
-from diorama.pipelines.sampling import sample_scenes
-from diorama.pipelines.workspace import Workspace
 from diorama.priors.prior import Prior
 from diorama.priors.sampled import SampledViews
-from diorama.scenes.scene import Scene
+from diorama.scenes.scene import DEFAULT_MEMORY, Scene
+from diorama.scenes.storage import load_scene
 from diorama.scenes.visibility import ContextDepth, context_depth, known_depth, observe
-from diorama.systems.gibr import GIBR
 from diorama.types import Rendering
+
+DRAWN = "drawn"
+"""Of unfinished work: the folder of the sampled scenes that a fit starts from."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,7 @@ def prior_beside() -> Prior | None:
     return open_prior(None) if SHIPPED_PRIOR in shipped() else None
 
 
-def drawn_views(
-    model: GIBR,
-    train: Views,
-    drawing: Drawing,
-    similarity: Similarity,
-    stereo: ContextDepth | None,
-    seed: int,
-    work: Workspace | None,
-    say: Say,
-) -> SampledViews:
+def drawn_views(run: DrawRun, train: Views, similarity: Similarity, stereo: ContextDepth | None) -> SampledViews:
     """Samples of the training photos as a fit hears them: drawn before an interruption, or drawn now and kept.
 
     similarity: from the user's frame to the fit's. stereo: what photographs tell of depth.
@@ -61,17 +53,23 @@ def drawn_views(
     """
     if train.cameras is None or len(train) < 2:
         raise InputError(f"{len(train)} photo to refine from; a fit needs two with cameras. Leave --refine out.")
-    found = None if work is None else work.sampled()
+    found = None if run.work is None else run.work.sampled()
     if found is None:
-        scenes = sample_scenes(
-            model, train, samples=drawing.samples, seed=seed, sampling=drawing.sampling, extra=drawing.extra,
-            known_distance=drawing.distance, say=say,
-        )  # fmt: skip
-        found = sampled_views(scenes, train.cameras, similarity, RefineConfig(model.config.pixels), stereo=stereo)
-        if work is not None:
-            work.save_sampled(found)
-    say(heard(found, model.config.pixels))
+        scenes, config = drawn_scenes(run, train), RefineConfig(pixels=run.model.config.pixels)
+        found = sampled_views(scenes, train.cameras, similarity, config, stereo=stereo, max_memory=run.limit)
+        if run.work is not None:
+            run.work.save_sampled(found)
+    run.say(heard(found, run.model.config.pixels))
     return found
+
+
+def drawn_scenes(run: DrawRun, train: Views) -> list[Scene]:
+    """All samples of the training photos; each is kept in the unfinished work as soon as it is drawn."""
+    asked = run.question(train)
+    if run.work is None:
+        return [run.one(asked, index, None, {}) for index in range(run.drawing.count)]
+    folders = run.kept(asked, None, {}, run.work.folder / DRAWN)
+    return [load_scene(folder, run.device) for folder in folders]
 
 
 def sampled_views(
@@ -81,13 +79,14 @@ def sampled_views(
     config: RefineConfig = RefineConfig(),
     *,
     stereo: ContextDepth | None = None,
+    max_memory: int = DEFAULT_MEMORY,
     tick: Callable[[], None] | None = None,
 ) -> SampledViews:
     """Mean and spread over samples of one scene, seen from the photographs' places and from around them.
 
     photos: the photographs' own cameras, whole, user frame: what they show counts as observed (by the first sample's
     depth). similarity: from the user's frame to the fit's, in which the result is. stereo: the photographs' measured
-    depth (`stereo_depth`). tick: called after each rendering.
+    depth (`stereo_depth`). max_memory: bytes for the samples of rays. tick: called after each rendering.
     InputError where there is no sample.
     """
     if not scenes:
@@ -96,13 +95,13 @@ def sampled_views(
     cameras = looked_from(first, config)
     seen = []
     for scene in scenes:
-        seen.append(scene.render(cameras))
+        seen.append(scene.render(cameras, max_memory=max_memory))
         if tick is not None:
             tick()
     colour = torch.stack([one.colour for one in seen])
     deviation = colour.var(0).mean(1).sqrt() if len(seen) > 1 else torch.zeros_like(seen[0].depth)
     depth = mean_depth(seen) * similarity.scale
-    observed = observe(context_depth(photos, first.render), cameras, seen[0]).visible
+    observed = observe(context_depth(photos, partial(first.render, max_memory=max_memory)), cameras, seen[0]).visible
     placed = torch.zeros_like(observed) if stereo is None else observe(stereo, cameras, seen[0]).visible
     moved = similarity.apply_cameras(cameras).to(torch.float32)
     return SampledViews(moved, colour.mean(0), deviation, depth.float(), observed, placed)

@@ -1,5 +1,6 @@
 """`diorama render`: a scene to a film or to frames, with depth and observed maps, along a path or from any cameras."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,8 +51,8 @@ def render(
     are called `names`, else numbered). width, height: pixels of the path's pictures; unset: those of the photos; one
     alone keeps the aspect. depth: also 16-bit depth PNGs, for folders. observed: make pale what no photograph saw, and
     into folders also write how many saw what. draw: renders in place of the scene's own `render`. tick: called after
-    every frame, and every photograph that `observed` looks through. say: told what was written. Raises InputError for
-    what cannot be, OutputError where something exists and `force` is not given.
+    every frame, and every photograph that `observed` looks through. say: told what was written, and how long a
+    frame took. Raises InputError for what cannot be, OutputError where something exists and `force` is not given.
     """
     target = Path(output)
     film = is_film(target, depth=depth)
@@ -61,18 +62,23 @@ def render(
         cameras = camera_path(scene, path, count, image_size(scene.cameras, width, height, even=film))
     elif film and len(cameras.size.unique(dim=0)) > 1:
         raise InputError("these cameras have several sizes, and a film has one. Give a folder: -o DIR.")
-    draw = draw or scene.render
+    draw, took = draw or scene.render, list[float]()
+    draw(cameras[:1].resize(2, 2))  # what a scene prepares when it is first drawn belongs to no frame's time
     fading = Fading(context_depth(scene.cameras, draw, tick=tick)) if observed else None
     if film:
         draw = draw if fading is None else fading.over(draw)
-        drawn = render_film(draw, cameras, target, fps=fps, force=force, tick=tick)
+        drawn = render_film(draw, cameras, target, fps=fps, force=force, tick=tick, took=took)
         say(f"{target}: {drawn} frames, {size_words(cameras)}, {fps:g} frames a second")
+        say(time_words(took, cameras))
         if fading is not None:
             say(fading.words())
         return target
     numbered = names or [f"{index:05d}" for index in range(len(cameras))]
-    scale = render_frames(scene, draw, cameras, numbered, target, depth=depth, fading=fading, force=force, tick=tick)
+    scale = render_frames(
+        scene, draw, cameras, numbered, target, depth=depth, fading=fading, force=force, tick=tick, took=took
+    )  # fmt: skip
     say(f"{target}: {len(cameras)} frames, {size_words(cameras)}, cameras in {frame_words(scene.frame)}")
+    say(time_words(took, cameras))
     if fading is not None:
         say(f"{target / 'observed'}: how many photographs saw what, as observed.json says; {fading.words()}")
     if scale is not None:
@@ -101,16 +107,24 @@ def frame_count(seconds: float, fps: float) -> int:
 
 
 def render_film(
-    render: RenderFn, cameras: Cameras, path: Path, *, fps: float = 30.0, force: bool = False, tick: Tick | None = None
+    render: RenderFn,
+    cameras: Cameras,
+    path: Path,
+    *,
+    fps: float = 30.0,
+    force: bool = False,
+    tick: Tick | None = None,
+    took: list[float] | None = None,
 ) -> int:
     """Render cameras (of one size) in order into an H.264 film; returns the number of frames.
 
-    Frames are encoded as they are rendered, so memory does not grow with the length. Raises OutputError.
+    Frames are encoded as they are rendered, so memory does not grow with the length. took: as in `one_by_one`. Raises
+    OutputError.
     """
     from diorama.export.video import write_video
 
     def frames() -> Iterator[Float[Tensor, "3 h w"]]:
-        for rendering in one_by_one(render, cameras, tick):
+        for rendering in one_by_one(render, cameras, tick, took):
             yield rendering.colour[0]
 
     with whole_file(path, force=force) as temporary:
@@ -129,13 +143,14 @@ def render_frames(
     fading: Fading | None = None,
     force: bool = False,
     tick: Tick | None = None,
+    took: list[float] | None = None,
 ) -> float | None:
     """Render cameras of any sizes into PNG files named after `names`, with a `transforms.json` beside them.
 
     images: the sub-folder of the pictures. depth: also 16-bit PNGs in `depth/`, and `depth.json` with their scale,
     which is returned. Depth is planar; 0 where the scene is less than half opaque, or deeper than the images hold
     (see `deepest`). fading: makes pictures pale, and lets 8-bit PNGs in `observed/` and `observed.json` say how many
-    photographs saw what. Raises OutputError.
+    photographs saw what. took: as in `one_by_one`. Raises OutputError.
     """
     from diorama.data.images import write_depth_png, write_png
     from diorama.data.transforms import write_transforms
@@ -144,7 +159,7 @@ def render_frames(
     files = png_names(names)
     scale = depth_scale(deepest(render, cameras), scene.frame.units) if depth else None
     with whole_folder(folder, force=force) as temporary:
-        for index, (file, rendering) in enumerate(zip(files, one_by_one(render, cameras, tick), strict=True)):
+        for index, (file, rendering) in enumerate(zip(files, one_by_one(render, cameras, tick, took), strict=True)):
             if fading is not None:
                 rendering, seen = fading.look(cameras[index : index + 1], rendering)
                 write_png(made(temporary / "observed" / file), count_levels(seen.count[0], seen.surface[0]))
@@ -175,10 +190,16 @@ def made(file: Path) -> Path:
     return file
 
 
-def one_by_one(render: RenderFn, cameras: Cameras, tick: Tick | None = None) -> Iterator[Rendering]:
-    """Renderings of single cameras, each of its own size."""
+def one_by_one(
+    render: RenderFn, cameras: Cameras, tick: Tick | None = None, took: list[float] | None = None
+) -> Iterator[Rendering]:
+    """Renderings of single cameras, each of its own size. took: gets the seconds that each of them took."""
     for index in range(len(cameras)):
-        yield render(cameras[index : index + 1])
+        started = time.perf_counter()
+        rendering = render(cameras[index : index + 1])
+        if took is not None:
+            took.append(time.perf_counter() - started)
+        yield rendering
         if tick is not None:
             tick()
 
@@ -284,3 +305,8 @@ def size_words(cameras: Cameras) -> str:
     """The size of the pictures in words."""
     sizes: list[Any] = cameras.size.unique(dim=0).tolist()
     return f"{sizes[0][0]} x {sizes[0][1]}" if len(sizes) == 1 else f"{len(sizes)} sizes"
+
+
+def time_words(took: Sequence[float], cameras: Cameras) -> str:
+    """The mean time of a frame in words; took: seconds of each."""
+    return f"{sum(took) / len(took):.3g} s a frame of {size_words(cameras)}, without writing it"

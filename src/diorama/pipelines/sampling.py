@@ -100,6 +100,13 @@ class Question:
     hashes: dict[str, str]
     notes: tuple[str, ...]
 
+    @property
+    def cameras(self) -> Cameras:
+        """Of all views, given ones first; user frame."""
+        given = self.context.cameras
+        assert given is not None
+        return join_cameras([given[: self.given], self.extra.to(given.focal.device, given.focal.dtype)])
+
 
 @dataclass(frozen=True)
 class Denoised:
@@ -123,13 +130,15 @@ def sample_scenes(
     sampling: GIBRSampling = GIBRSampling(),
     extra: ExtraViews = ExtraViews(),
     known_distance: float | None = None,
+    max_memory: int = DEFAULT_MEMORY,
     say: Say = quiet,
     seen: Callable[[int, Denoised], None] | None = None,
 ) -> list[Scene]:
     """Scenes that show what posed photographs (or a single one without a pose) show, and invent the rest.
 
     Sample number k is the same however many are drawn. known_distance: from the cameras to what they show, user units,
-    where it is known. seen: told the number of the sample and where it stands, after every step.
+    where it is known. max_memory: bytes for the rays in flight. seen: told the number of the sample and where it
+    stands, after every step.
     Raises InputError for what the caller can mend, SamplingError where the model answers with what is not a number.
     """
     asked = question_of(model, views, extra=extra.under(sampling), known_distance=known_distance)
@@ -138,7 +147,10 @@ def sample_scenes(
     scenes = []
     for index in range(samples):
         told = None if seen is None else (lambda state, index=index: seen(index, state))
-        scenes.append(draw_scene(model, asked, index, seed=seed, sampling=sampling, say=say, seen=told))
+        drawn = draw_scene(
+            model, asked, index, seed=seed, sampling=sampling, max_memory=max_memory, say=say, seen=told
+        )  # fmt: skip
+        scenes.append(drawn)
     return scenes
 
 
@@ -176,10 +188,7 @@ def question_of(
     count = extra.beside(len(views), model.config.views)
     more = cover(normal, count, config=extra.where)
     notes.append(f"{len(views)} photos are given, {count} further views are invented")
-    if len(views) + count > model.config.views:
-        notes.append(
-            f"{len(views) + count} views at once; the model learned from {model.config.views}, more may serve it less"
-        )
+    notes += more_than_learned(model, len(views) + count)
     asked = one_scene(square.images, join_cameras([normal, more]))
     return Question(
         asked,
@@ -191,6 +200,14 @@ def question_of(
         input_hashes(views),
         tuple(notes),
     )
+
+
+def more_than_learned(model: GIBR, views: int) -> tuple[str, ...]:
+    """What is said of more views than the model learned from; else nothing."""
+    learned = model.config.views
+    if views <= learned:
+        return ()
+    return (f"{views} views at once; the model learned from {learned}, more may serve it less",)
 
 
 def one_scene(images: Float[Tensor, "given 3 s s"], cameras: Cameras) -> MultiViews:
@@ -313,7 +330,7 @@ def draw_scene(
     drawn = sample(model, views, given, noise, sampling, chunk=chunk, say=say, seen=told)
     about["seconds"] = round(time.perf_counter() - started, 2)
     side = model.config.pixels
-    scene, each = with_limits(scene_of(drawn), side)
+    scene, each = with_limits(scene_of(drawn), side, max_memory)
     about["seconds_per_frame"] = {"side": side, "seconds": round(each, 3)}
     say(
         f"sample {index}: {about['seconds']:.1f} s for {sampling.steps} steps; a frame of {side} x {side} takes "
@@ -353,13 +370,13 @@ def as_scene(
     )
 
 
-def with_limits(scene: Scene, side: int) -> tuple[Scene, float]:
+def with_limits(scene: Scene, side: int, max_memory: int = DEFAULT_MEMORY) -> tuple[Scene, float]:
     """The scene with near and far as its context cameras see them, and the seconds that one of their pictures took.
 
-    side: pixels of the pictures.
+    side: pixels of the pictures. max_memory: bytes for their samples.
     """
     started = time.perf_counter()
-    seen = scene.render(scene.cameras.resize(side, side))
+    seen = scene.render(scene.cameras.resize(side, side), max_memory=max_memory)
     each = (time.perf_counter() - started) / len(scene.cameras)
     near, far = depth_limits(seen) or (scene.near, scene.far)
     return replace(scene, near=near, far=far), each

@@ -190,30 +190,33 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def save_spread(folder: Path, scenes: Sequence[Scene], side: int = STORED_SIDE) -> Spread:
+def save_spread(
+    folder: Path, scenes: Sequence[Scene], side: int = STORED_SIDE, *, max_memory: int = DEFAULT_MEMORY
+) -> Spread:
     """Write `folder/spread`: the spread from the cameras of the first scene's photos, held-out ones too.
 
     spread.safetensors: colour, depth (user units) and mean_depth, as in `Spread`, at most `side` pixels a side.
-    spread.json: what they mean, names and sizes. NNN.png: colour and depth beside each other, as heat.
+    spread.json: what they mean, names and sizes. NNN.png: colour and depth beside each other, as heat. max_memory:
+    bytes for the samples of rays.
     """
     first = scenes[0]
     held = () if first.held_out is None else tuple(first.provenance["split"]["test"])
     cameras = first.cameras if first.held_out is None else join_cameras([first.cameras, first.held_out])
     small = join_cameras([shrunk(cameras[index : index + 1], side) for index in range(len(cameras))])
     names = [*first.names, *held]
-    found = spread_of([scene.render for scene in scenes], small)
+    found = spread_of([partial(scene.render, max_memory=max_memory) for scene in scenes], small)
     pictures = torch.cat([as_heat(found, "colour"), as_heat(found, "depth")], dim=-1)
     tensors = {"colour": found.colour, "depth": found.depth, "mean_depth": found.mean.depth}
-    with whole_folder(folder / SPREAD, force=True) as partial:
-        save_tensors(partial / "spread.safetensors", tensors, {"names": names})
+    with whole_folder(folder / SPREAD, force=True) as temporary:
+        save_tensors(temporary / "spread.safetensors", tensors, {"names": names})
         for index, picture in enumerate(pictures):
-            write_png(partial / f"{index:03d}.png", picture)
+            write_png(temporary / f"{index:03d}.png", picture)
         note = {
             "meaning": MEANING, "scenes": len(scenes), "names": names, "sizes": small.size.tolist(),
             "units": first.frame.units, "shown_full": FULL, "median_colour": _median(found.colour),
             "median_relative_depth": _median(found.relative_depth),
         }  # fmt: skip
-        write_json(partial / "spread.json", note)
+        write_json(temporary / "spread.json", note)
     return found
 
 

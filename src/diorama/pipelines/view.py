@@ -1,7 +1,7 @@
 """`diorama view`: scenes, live in the browser."""
 
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ import tyro
 from diorama.cameras.pinhole import Cameras
 from diorama.errors import DioramaError, InputError
 from diorama.pipelines.showing import PATHS, Shown, camera_path, frame_words, image_size, open_scene, scene_folders
+from diorama.scenes.denoising import Denoising, load_denoising
 from diorama.scenes.visibility import Observed, context_depth, observe
 from diorama.types import RenderFn, Rendering
 from diorama.viewer.exhibit import Exhibit
@@ -23,8 +24,8 @@ FRAMES = 240
 """Cameras of each path that the viewer plays."""
 
 
-def exhibit_of(scene: Shown, render: RenderFn, name: str) -> Exhibit:
-    """A scene as the viewer shows it, with all camera paths that fit it."""
+def exhibit_of(scene: Shown, render: RenderFn, name: str, denoising: Denoising | None = None) -> Exhibit:
+    """A scene as the viewer shows it, with all camera paths that fit it, and how it came out of the noise if kept."""
     size = image_size(scene.cameras, None, None)
     paths: dict[str, Cameras] = {}
     for path in PATHS:
@@ -37,16 +38,26 @@ def exhibit_of(scene: Shown, render: RenderFn, name: str) -> Exhibit:
     def observed(cameras: Cameras, picture: Rendering) -> Observed:
         return observe(context(), cameras, picture)
 
-    return Exhibit(name, render, scene.cameras, scene.thumbnails, scene.near, scene.far, paths, observed)
+    return Exhibit(name, render, scene.cameras, scene.thumbnails, scene.near, scene.far, paths, observed, denoising)
 
 
-def view(scenes: Sequence[tuple[str, Shown, RenderFn]], *, host: str = "127.0.0.1", port: int = 8080) -> "Viewer":
-    """Serve scenes (name, scene, how to render it) and return at once; stop it with `.stop()`."""
+def view(
+    scenes: Sequence[tuple[str, Shown, RenderFn]],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    denoising: Mapping[str, Denoising] | None = None,
+) -> "Viewer":
+    """Serve scenes (name, scene, how to render it) and return at once; stop it with `.stop()`.
+
+    denoising: by name, of those scenes that came out of noise and kept their steps.
+    """
     from diorama.viewer.server import Viewer
 
     if not scenes:
         raise InputError("there is no scene to show. Give one or more scene folders.")
-    first, *others = [exhibit_of(scene, render, name) for name, scene, render in scenes]
+    kept = denoising or {}
+    first, *others = [exhibit_of(scene, render, name, kept.get(name)) for name, scene, render in scenes]
     viewer = Viewer.of(first, host=host, port=port)
     for other in others:
         viewer.add(other)
@@ -75,13 +86,15 @@ def command(options: Options) -> int:
     """Run the verb until Ctrl-C."""
     if not options.scenes:
         raise InputError("there is no scene to show. Give one or more scene folders: diorama view SCENE.")
-    opened = []
+    opened, kept = [], dict[str, Denoising]()
     paths = [folder for place in options.scenes for folder in scene_folders(place)]
     for name, path in zip(unique_names(paths), paths, strict=True):
         scene, render = open_scene(path, device=options.device, max_memory=options.max_memory)
         opened.append((name, scene, render))
+        if (denoising := load_denoising(path)) is not None:
+            kept[name] = denoising
         print(f"{path}: {len(scene.cameras)} photographs, {frame_words(scene.frame)}")
-    viewer = view(opened, host=options.host, port=options.port)
+    viewer = view(opened, host=options.host, port=options.port, denoising=kept)
     print(f"Look at {viewer.url} (Ctrl-C ends it)", flush=True)
     if options.open:
         webbrowser.open(viewer.url)

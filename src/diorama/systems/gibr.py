@@ -8,6 +8,7 @@ fixed by the paper is marked [paper]; every other number and choice is ours, and
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -38,7 +39,7 @@ from diorama.diffusion.objective import (
 )
 from diorama.diffusion.parameterize import add_noise
 from diorama.diffusion.samplers import NoiseSource, ddim, dpm_solver
-from diorama.errors import DioramaError, InputError
+from diorama.errors import DioramaError, InputError, MemoryLimitError, out_of_memory
 from diorama.fields.build import PlanesConfig, build_planes, planes_of_maps
 from diorama.fields.ib_planes import IBPlanesConfig, KeptPlanes, OwnPlane, Planes, drop_some, others_of
 from diorama.nets.epipolar import epipolar_mask
@@ -334,6 +335,12 @@ class GIBRSampling:
     half_until: float = 0.5
     """For this share of the steps views are rendered at half their side and enlarged."""
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.eta < math.inf:
+            raise InputError(f"an eta of {self.eta} was given; it is 0 or more.")
+        if self.eta and self.sampler != "ddim":
+            raise InputError(f"an eta of {self.eta} is of the sampler ddim, and {self.sampler} was to draw. Name ddim.")
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -370,8 +377,8 @@ def sample(
     check_question(views, given, sampling)
     known, rays = to_signed(views.images), Chunk(chunk, say)
     if bool(given.all()):
-        planes = model.planes(NoisyViews.of(views, known, torch.zeros_like(known[:, :, 0, 0, 0]), given))
-        check_finite(planes.perspective, 0)
+        planes = read_together(model, NoisyViews.of(views, known, torch.zeros_like(known[:, :, 0, 0, 0]), given))
+        check_finite(planes.perspective, 1)
         if seen is not None:
             seen(0, 1, views.images, planes)
         return Sample(views.images, planes)
@@ -388,7 +395,7 @@ def sample(
         if sampling.guidance and bool(given.any()):
             without = denoised(model, views, given, x, t, sampling, blind=True, half=half, chunk=rays)[1]
             clean = (without + (1.0 + sampling.guidance) * (clean - without)).clamp(-1.0, 1.0)
-        check_finite(clean, index)
+        check_finite(clean, index + 1)
         last[:] = [planes]
         if seen is not None:
             seen(index, sampling.steps, from_signed(clean), planes)
@@ -438,7 +445,7 @@ def denoised(
     """
     clean = torch.zeros_like(given) if blind else given
     present = ~given | given.all(1, keepdim=True) if blind else None
-    planes = model.planes(NoisyViews.of(views, x, t, clean, present))
+    planes = read_together(model, NoisyViews.of(views, x, t, clean, present))
     asked = (~given).any(0).nonzero()[:, 0]
     pictures = render_views(
         model, planes, views.resized(max(1, x.shape[-1] // 2)) if half else views, sampling.own_plane, which=asked,
@@ -451,8 +458,24 @@ def denoised(
     return planes, torch.where(given[..., None, None, None], x, estimate)
 
 
+def read_together(model: GIBR, noisy: NoisyViews) -> Planes:
+    """The planes of all views, which the network reads at once. MemoryLimitError, with what helps, where it cannot."""
+    try:
+        return model.planes(noisy)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        scenes, number, _, height, width = noisy.images.shape
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise MemoryLimitError(
+            f"the network does not fit into memory ({said}) with {scenes} x {number} views of {width} x {height} px. "
+            "It reads all views of a scene at once, and --max-memory is of rays alone: invent fewer (--extra-views), "
+            "give fewer photos, or take a device with more memory (--device cpu)."
+        ) from error
+
+
 def check_finite(made: Float[Tensor, "scene view *map"], step: int) -> None:
-    """SamplingError that names step and view where what was made of a view is not finite."""
+    """SamplingError that names step (from 1) and view where what was made of a view is not finite."""
     wrong = ~made.flatten(2).isfinite().all(-1)
     if bool(wrong.any()):
         scene, view = wrong.nonzero()[0].tolist()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import gaze, mean_up
+from diorama.scenes.denoising import Denoising
 from diorama.scenes.visibility import Observed
 from diorama.types import RenderFn, Rendering
 
@@ -28,7 +29,8 @@ class Exhibit:
 
     cameras: where the photographs were taken. thumbnails: the photographs, small. near, far: the depths (user units)
     between which the false colours of the depth view run; unset: guessed from the cameras. paths: camera paths by name.
-    observed: tells what the photographs saw; unset: that is not offered.
+    observed: tells what the photographs saw; unset: that is not offered. denoising: how the views of a sampled scene
+    came out of the noise; unset: likewise.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Exhibit:
     far: float | None = None
     paths: Mapping[str, Cameras] = field(default_factory=dict)
     observed: ObservedFn | None = None
+    denoising: Denoising | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diorama.cameras.pinhole import Cameras
 from diorama.cameras.rotations import rotation_to_quaternion
 from diorama.rendering.false_colour import colour_counts, colour_depth, fade
 from diorama.scenes.visibility import Observed
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 Mode = Literal["colour", "depth", "observed"]
 """observed: how many photographs saw what is there."""
+
+PHOTOGRAPH, DENOISED = (240, 140, 40), (90, 170, 250)
+"""Colours of the frusta: orange of photographs, blue of views that are denoised."""
 
 DEPTH_STEP = 65536 / 100_000
 """viser packs depth into three bytes and the browser blends neighbouring pixels of each byte on its own. Multiples of
@@ -66,20 +70,22 @@ def background_depth(picture: Rendering, world: World) -> np.ndarray:
 
 
 def add_photographs(
-    client: "viser.ClientHandle", exhibit: Exhibit, world: World, size: float
+    client: "viser.ClientHandle", exhibit: Exhibit, world: World, size: float, step: int | None = None
 ) -> "list[viser.CameraFrustumHandle]":
     """The photographs of an exhibit where they were taken; `size` is relative to the distance of the photographers.
 
-    A click on one takes the window's camera there.
+    A click on one takes the window's camera there. step: of the denoising, whose views stand in their place.
     """
-    handles = []
-    positions = world.to_viewer(exhibit.cameras.origins.cpu())
-    for index in range(len(exhibit.cameras)):
-        camera = exhibit.cameras[index]
+    handles, cameras, pictures, tint = [], exhibit.cameras, exhibit.thumbnails, PHOTOGRAPH
+    if step is not None and exhibit.denoising is not None:
+        cameras, pictures, tint = exhibit.denoising.cameras, exhibit.denoising.images(step), DENOISED
+    positions = world.to_viewer(cameras.origins.cpu())
+    for index in range(len(cameras)):
+        camera = cameras[index]
         fov, aspect = vertical_fov(camera)
         picture = None
-        if exhibit.thumbnails is not None:
-            picture = (exhibit.thumbnails[index].clamp(0, 1) * 255 + 0.5).byte().permute(1, 2, 0).cpu().numpy()
+        if pictures is not None:
+            picture = (pictures[index].clamp(0, 1) * 255 + 0.5).byte().permute(1, 2, 0).cpu().numpy()
         handle = client.scene.add_camera_frustum(
             f"/photographs/{index:04d}",
             fov,
@@ -87,7 +93,7 @@ def add_photographs(
             scale=size * DISTANCE,
             thickness=2.0,
             thickness_units="screen",
-            color=(240, 140, 40),
+            color=tint,
             image=None if picture is None else np.ascontiguousarray(picture),
             format="jpeg",
             wxyz=rotation_to_quaternion(camera.camera_to_world[:3, :3].cpu()).numpy(),
@@ -96,8 +102,8 @@ def add_photographs(
             receive_shadow=False,
         )
 
-        def go_there(_: object, index: int = index) -> None:
-            stand_at(client, exhibit, world, index)
+        def go_there(_: object, camera: Cameras = camera) -> None:
+            place(client, world, camera.camera_to_world.double().cpu(), vertical_fov(camera)[0])
 
         handle.on_click(go_there)
         handles.append(handle)

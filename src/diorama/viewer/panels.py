@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MODES: dict[str, Mode] = {"Colour": "colour", "Depth": "depth", "Observed": "observed"}
 """What a button shows."""
 
+DENOISED = "As the model had them after a step of sampling, in place of the photographs"
 UNSEEN = "What no photograph saw is pale: reddish where hidden from all, bluish where in no frame"
 
 
@@ -33,6 +34,10 @@ class Panel:
         self.player: Player | None = None
         self.scenes = self._scene_choice()
         self._picture_controls()
+        self.denoising = self.gui.add_folder("Denoising", visible=False)
+        with self.denoising:
+            self._step_controls()
+        self._offer_steps()
         with self.gui.add_folder("Camera"):
             self._camera_controls()
         self.paths = self.gui.add_folder("Path", visible=bool(window.exhibit.paths))
@@ -62,6 +67,7 @@ class Panel:
             chosen = next(exhibit for exhibit in self.exhibits() if exhibit.name == choice.value)
             self.window.look_at(chosen)
             stand_at(self.window.client, chosen, self.window.world, 0)
+            self._offer_steps()
             self._offer_paths()
 
         return choice
@@ -98,6 +104,27 @@ class Panel:
 
         photographs.on_update(photographs_changed)
         size.on_update(photographs_changed)
+
+    def _step_controls(self) -> None:
+        self.steps_shown = self.gui.add_checkbox("Show the views", initial_value=False, hint=DENOISED)
+        self.step = self.gui.add_slider("After step", 1, 2, 1, initial_value=1)
+
+        def changed(_: Any) -> None:
+            step = self.step.value - 1 if self.steps_shown.value else None
+            if step != self.window.step:
+                self.window.show_step(step)
+
+        self.steps_shown.on_update(changed)
+        self.step.on_update(changed)
+
+    def _offer_steps(self) -> None:
+        denoising = self.window.exhibit.denoising
+        steps = 0 if denoising is None else len(denoising)
+        self.denoising.visible = steps > 1
+        self.steps_shown.value = False  # type: ignore[misc]  # mypy does not see viser's setter
+        if steps > 1:
+            self.step.max = steps
+            self.step.value = steps  # type: ignore[misc]
 
     def _camera_controls(self) -> None:
         window = self.window

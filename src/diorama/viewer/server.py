@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diorama.cameras.pinhole import Cameras
 from diorama.errors import InputError
+from diorama.scenes.denoising import Denoising
 from diorama.types import RenderFn
 from diorama.viewer.exhibit import DISTANCE, Exhibit, ObservedFn, vertical_fov, world_of
 from diorama.viewer.layers import stand_at
@@ -48,13 +49,14 @@ class Viewer:
         far: float | None = None,
         paths: Mapping[str, Cameras] | None = None,
         observed: ObservedFn | None = None,
+        denoising: Denoising | None = None,
     ) -> None:
         """Start to serve one exhibit (see `Exhibit` for its parts); `add` shows more.
 
         Raises InputError where no port from `port` on is free, or the host is not this machine's.
         """
         self.live, self.config = live, config or PaintConfig()
-        first = Exhibit(name, render, cameras, thumbnails, near=near, far=far, paths=paths or {}, observed=observed)
+        first = Exhibit(name, render, cameras, thumbnails, near, far, paths or {}, observed, denoising)
         self.exhibits = [first]
         self.windows: dict[int, Window] = {}
         self.panels: dict[int, Panel] = {}
@@ -81,6 +83,7 @@ class Viewer:
             far=exhibit.far,
             paths=exhibit.paths,
             observed=exhibit.observed,
+            denoising=exhibit.denoising,
         )
 
     @property
@@ -121,13 +124,28 @@ class Viewer:
             for panel in list(self.panels.values()):
                 panel.say(self._status)
 
-    def finish(self, render: RenderFn | None = None) -> None:
-        """The fit is over: from now on draw in threads, to full size."""
-        if render is not None:
-            self.exhibits[0] = replace(self.exhibits[0], render=render)
+    def pace(self, config: PaintConfig) -> None:
+        """How long pictures may take from now on, in windows that are open too."""
+        self.config = config
+        for window in list(self.windows.values()):
+            window.config = config
+
+    def show_denoising(self, denoising: Denoising | None) -> None:
+        """Show the views of the last step of the first exhibit's denoising, in every window; None: the photographs."""
+        self.exhibits[0] = replace(self.exhibits[0], denoising=denoising)
+        for window in list(self.windows.values()):
+            window.exhibit = replace(window.exhibit, denoising=denoising)
+            window.show_step(None if denoising is None else len(denoising) - 1)
+
+    def finish(self, render: RenderFn | None = None, *, thumbnails: Float[Tensor, "view 3 h w"] | None = None) -> None:
+        """The fit is over: from now on draw in threads, to full size. thumbnails: new ones of the photographs."""
+        first = replace(self.exhibits[0], denoising=None)
+        first = first if render is None else replace(first, render=render)
+        self.exhibits[0] = first if thumbnails is None else replace(first, thumbnails=thumbnails)
         self.live = False
         for window in list(self.windows.values()):
             window.exhibit = self.exhibits[0]
+            window.show_step(None)
             window.moved()
             self._start(window)
         for panel in list(self.panels.values()):
@@ -177,6 +195,8 @@ class Viewer:
     def _open(self, client: "viser.ClientHandle") -> None:
         window = Window(client, self.exhibits[0], lock=self.lock, speed=self._speed, config=self.config)
         stand_at(client, window.exhibit, window.world, 0)
+        if self.live and self.exhibits[0].denoising is not None:
+            window.step = len(self.exhibits[0].denoising) - 1
         window.show_photographs()
         self.panels[client.client_id] = Panel(window, lambda: self.exhibits)
         client.camera.on_update(lambda _: window.moved())

@@ -47,6 +47,8 @@ class Window:
         self.largest = config.largest
         self.photographs: list[viser.CameraFrustumHandle] = []
         self.photograph_size = 0.08
+        self.step: int | None = None
+        """Of the denoising, whose views stand in place of the photographs; None: the photographs."""
         self.last: Rendering | None = None
         self.shown = threading.Event()
         """Set whenever a picture has been sent."""
@@ -59,7 +61,7 @@ class Window:
 
     def look_at(self, exhibit: Exhibit) -> None:
         """Show another exhibit: its photographs, and a new picture."""
-        self.exhibit, self.world = exhibit, world_of(exhibit)
+        self.exhibit, self.world, self.step = exhibit, world_of(exhibit), None
         self.show_photographs()
         self.moved()
 
@@ -69,7 +71,14 @@ class Window:
             handle.remove()
         self.photographs = []
         if self.photograph_size > 0:
-            self.photographs = add_photographs(self.client, self.exhibit, self.world, self.photograph_size)
+            self.photographs = add_photographs(
+                self.client, self.exhibit, self.world, self.photograph_size, self.step
+            )  # fmt: skip
+
+    def show_step(self, step: int | None) -> None:
+        """Put the views of a step of the denoising in place of the photographs; None: the photographs again."""
+        self.step = step
+        self.show_photographs()
 
     def moved(self) -> None:
         """The camera moved, or something else made the picture out of date: start again, coarse."""
