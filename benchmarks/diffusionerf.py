@@ -13,6 +13,7 @@ to `few` are paired: same scene, same photos, same seed. The last lines say whic
 the exit code is 1 if one was not.
 """
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -348,11 +349,21 @@ def row_of(
         "key": key, "scene": job.case.name, "group": job.case.group, "views": job.views, "variant": job.variant,
         "equal": job.equal, "seed": job.seed, "split": split.digest, "code": code,
         "steps": scene.provenance["steps"], "seconds": scene.provenance["seconds"],
-        "shape": scene.provenance.get("shape"), "prior": scene.provenance.get("prior_used"), "machine": machine(),
+        "shape": scene.provenance.get("shape"), "prior": heard_of(scene), "machine": machine(),
         **figures(job, place, views, split, options),
     }  # fmt: skip
     write_json(stored, row)
     return row
+
+
+def heard_of(scene: Scene) -> Row | None:
+    """What a scene notes of its prior, its many measured ratios to the photos' gradient as their geometric mean."""
+    noted = scene.provenance.get("prior_used")
+    if noted is None:
+        return None
+    ratios = [ratio for _, _, ratio in noted["gradient_ratios"]]
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
+    return {name: value for name, value in noted.items() if name != "gradient_ratios"} | {"gradient_ratio": mean}
 
 
 def identity_of(case: Case, views: Views, options: Options) -> Any:

@@ -156,6 +156,8 @@ def test_a_miniature_of_one_room_is_fitted_once_and_says_what_is_missing(miniatu
     assert "open  LLFF" in told
     rows = json.loads(options.results.read_text())["rows"]
     assert [r["variant"] for r in rows] == ["few", "tv"]
+    assert rows[0]["prior"] is None
+    assert rows[1]["prior"]["gradient_ratio"] == pytest.approx(0.1, rel=1e-2), "one measurement, at the first step"
     for one in rows:
         assert 0 < one["mean"]["hidden_share"] < 1
         assert one["mean"]["psnr_visible"] != one["mean"]["psnr_hidden"]
