@@ -101,9 +101,9 @@ def test_one_sample_is_drawn_and_four_where_a_fit_starts_from_them_unless_told_o
 def test_a_limit_of_memory_holds_for_all_that_is_drawn(photos, model, tmp_path, monkeypatch):
     asked, whole = [], Scene.chunk
 
-    def noted(scene, max_memory):
+    def noted(scene, max_memory, *field):
         asked.append(max_memory)
-        return whole(scene, max_memory)
+        return whole(scene, max_memory, *field)
 
     monkeypatch.setattr(Scene, "chunk", noted)
     draw(photos, model, 2, output=tmp_path / "scene", max_memory="3MB")

@@ -155,26 +155,35 @@ def test_every_step_of_endless_worlds_has_its_own_and_is_the_same_when_asked_aga
 # How much memory it takes --------------------------------------------------------------------------------------------
 
 GROWTH = """
-import resource
+from pathlib import Path
 import torch
 from diorama.pipelines.gibr import gibr_recipe, step_memory
 from diorama.systems.gibr import GIBR, training_loss
 from tests.systems.drawn import balls
 
-recipe, scenes, peaks = gibr_recipe("tiny"), 8, []
-model = GIBR(recipe.config)
-needed = step_memory(model, recipe.training, scenes)
-for count in (1, scenes):
-    views = balls(count, recipe.config.views + recipe.training.held_out, recipe.config.pixels)
+def resident(what):
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    return int(line.split()[1]) << 10
+
+def step(scenes):
+    views = balls(scenes, recipe.config.views + recipe.training.held_out, recipe.config.pixels)
     terms = training_loss(model, views, recipe.config, recipe.training, torch.Generator().manual_seed(0))
     sum(terms.values()).backward()
-    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
-print(peaks[1] - peaks[0], (needed.all - needed.state) * (scenes - 1) // scenes)
+
+recipe = gibr_recipe("tiny")
+model = GIBR(recipe.config)
+needed = step_memory(model, recipe.training, 8)
+step(1)  # what is compiled takes memory once
+Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+before = resident("VmRSS")
+step(8)
+print(resident("VmHWM") - before, needed.all - needed.state)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets a peak")
 def test_a_step_takes_as_much_memory_as_was_said_before():
-    """What a step of 8 scenes takes beyond one of a single scene, within a factor of 2."""
+    """What a step of 8 scenes takes, within a factor of 2."""
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", GROWTH], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -119,9 +119,9 @@ def test_samples_are_kept_one_by_one_within_the_memory_limit_and_their_steps_are
 ):
     asked, told, whole = [], [], Scene.chunk
 
-    def noted(scene, max_memory):
+    def noted(scene, max_memory, *field):
         asked.append(max_memory)
-        return whole(scene, max_memory)
+        return whole(scene, max_memory, *field)
 
     def kill(progress):
         if progress.replaced and (progress.sample, progress.step) == (1, 1):
