@@ -378,6 +378,6 @@ def command(options: Options) -> int:
     if window is not None:
         window.close(scene)
     seconds = sum(read_card(folder)["provenance"]["seconds"] for folder in sample_folders(options.output))
-    done = "sampled" if scene.provenance["method"] == "gibr" else "done"
+    done = "sampled" if scene.provenance["method"] == "gibr" and not options.refine else "done"
     print(f"{options.output}: {done} in {seconds:.0f} s. Look at it: diorama view {options.output}")
     return 0
