@@ -181,6 +181,7 @@ print(resident("VmHWM") - before, needed.all - needed.state)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets a peak")
 def test_a_step_takes_as_much_memory_as_was_said_before():
     """What a step of 8 scenes takes, within a factor of 2."""

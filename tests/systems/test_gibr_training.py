@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from diorama.data.multiview import MultiViews
@@ -80,6 +81,7 @@ with process_group(torch.device("cpu")) as (share, device):
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_with_a_scene_each_are_one_rank_with_both(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
