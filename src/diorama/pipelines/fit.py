@@ -31,6 +31,9 @@ from diorama.systems.diffusionerf import DiffusioNeRF, FitFrame
 from diorama.training.loop import train_steps
 from diorama.training.optim import adam, exponential
 
+LEAST_CONFIDENCE = 0.3
+"""Of stereo, from which on it places a surface."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -66,21 +69,23 @@ def measure_geometry(train: Views, *, stereo: bool, scale: float | None = None) 
     if points is not None and len(points) >= 100:
         bounds = scene_scale(replace(train, bounds=None, points=None, depth=None), triangulated=points)
     found = plane_sweep_stereo(train, near=bounds.near if bounds else None, far=bounds.far if bounds else None)
-    share = float((found.confidence > 0.3).float().mean())
-    notes.append(f"plane-sweep stereo: {share:.0%} of the pixels with confidence above 0.3")
+    share = float((found.confidence > LEAST_CONFIDENCE).float().mean())
+    notes.append(f"plane-sweep stereo: {share:.0%} of the pixels with confidence above {LEAST_CONFIDENCE:g}")
     if bounds is None and share > 0.02:
         measured = scene_scale(
-            replace(train, bounds=None, points=None, depth=_full_size(found.depth * (found.confidence > 0.3), train)),
+            replace(train, bounds=None, points=None, depth=sure_depth(found.depth, found.confidence, train)),
             scale=scale,
         )
         notes.append(f"near, far and scale from stereo: median depth {measured.median_depth:.4g} user units")
     return Geometry(measured, found.depth, found.confidence, tuple(notes))
 
 
-def _full_size(depth: Float[Tensor, "view a b"], views: Views) -> Float[Tensor, "view h w"]:
-    """A low-resolution depth map at the photos' size, by nearest neighbour."""
-    size = tuple(views.images.shape[-2:])
-    return torch.nn.functional.interpolate(depth[:, None], size=size, mode="nearest")[:, 0]
+def sure_depth(
+    depth: Float[Tensor, "view a b"], confidence: Float[Tensor, "view a b"], views: Views
+) -> Float[Tensor, "view h w"]:
+    """Low-resolution stereo depth at the photos' size, by nearest neighbour; 0 where its confidence is too low."""
+    sure, size = depth * (confidence > LEAST_CONFIDENCE), tuple(views.images.shape[-2:])
+    return torch.nn.functional.interpolate(sure[:, None], size=size, mode="nearest")[:, 0]
 
 
 @dataclass(frozen=True)

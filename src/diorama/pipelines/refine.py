@@ -13,7 +13,7 @@ from diorama.data.views import Views
 from diorama.errors import InputError
 from diorama.nets.pretrained import shipped
 from diorama.pipelines.draw import DrawRun
-from diorama.pipelines.fit import Geometry
+from diorama.pipelines.fit import Geometry, sure_depth
 from diorama.pipelines.priors import SHIPPED_PRIOR, open_prior
 from diorama.priors.prior import Prior
 from diorama.priors.sampled import SampledViews
@@ -34,10 +34,6 @@ class RefineConfig:
     """Side of the pictures: that of the model, which knows nothing finer."""
     views: int = 12
     """Cameras besides those of the photographs."""
-
-
-LEAST_CONFIDENCE = 0.3
-"""Of stereo, from which on it places a surface."""
 
 
 def prior_beside() -> Prior | None:
@@ -111,9 +107,7 @@ def stereo_depth(train: Views, geometry: Geometry) -> ContextDepth | None:
     """The photographs' stereo depth as far as it is sure (user frame); None where none was measured."""
     if geometry.depth is None or geometry.confidence is None or train.cameras is None:
         return None
-    sure = geometry.depth * (geometry.confidence > LEAST_CONFIDENCE)
-    size = tuple(train.images.shape[-2:])
-    return known_depth(train.cameras, torch.nn.functional.interpolate(sure[:, None], size=size, mode="nearest")[:, 0])
+    return known_depth(train.cameras, sure_depth(geometry.depth, geometry.confidence, train))
 
 
 def looked_from(scene: Scene, config: RefineConfig) -> Cameras:
