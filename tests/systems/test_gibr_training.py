@@ -1,11 +1,5 @@
 """A step of GIBR's training in bf16, and on two ranks."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -21,6 +15,7 @@ from diorama.training.optim import AdamWConfig
 from diorama.training.run import Length
 from diorama.training.schedule import ScheduleConfig
 from tests.systems.drawn import TINY, balls, model_of
+from tests.training.ranks import two_ranks
 
 LOOP = TrainingConfig(optim=AdamWConfig(rate=1e-2, eps=1e-2), schedule=ScheduleConfig(warm_up=0))
 """A large epsilon: what Adam does then changes smoothly with the gradient."""
@@ -83,19 +78,10 @@ with process_group(torch.device("cpu")) as (share, device):
 
 @pytest.mark.slow
 def test_two_ranks_with_a_scene_each_are_one_rank_with_both(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = []
-    for rank in ("0", "1"):
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": rank}
-        environment = dict(os.environ) | {"PYTHONPATH": str(Path(__file__).parents[2])} | place
-        command = [sys.executable, "-c", RANK, str(tmp_path / "two")]
-        ranks.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        )
-    said = [rank.communicate(timeout=250)[0] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], said
+    script = tmp_path / "rank.py"
+    script.write_text(RANK)
+    said, codes = two_ranks(script, tmp_path / "two", seconds=250)
+    assert not any(codes), said
     _, records = trained(tmp_path / "one")
     _, half = trained(tmp_path / "half", 0, 1)
     one, two, other = (weights_of_run(tmp_path / name) for name in ("one", "two", "half"))

@@ -1,17 +1,15 @@
 """Two processes on half a batch each are one process on the whole of it."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.distributed import Share, current_share, mean_over_ranks, process_group
+from tests.training.ranks import environment, two_ranks
 from tests.training.toy import batch_at, exact_loss, small_network, steps
 
 RANK = """
@@ -38,21 +36,6 @@ with process_group(torch.device("cpu")) as (share, device):
 """
 
 
-def by_hand(script, folder):
-    """Two processes with the environment that torchrun gives; one import of torch less to wait for."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = []
-    for rank in ("0", "1"):
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": rank}
-        command, together = [sys.executable, str(script), str(folder)], subprocess.STDOUT
-        ranks.append(
-            subprocess.Popen(command, env=environment() | place, stdout=subprocess.PIPE, stderr=together, text=True)
-        )
-    return [rank.communicate(timeout=100)[0] for rank in ranks], [rank.returncode for rank in ranks]
-
-
 def by_torchrun(script, folder):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
@@ -62,11 +45,7 @@ def by_torchrun(script, folder):
     return [done.stdout, done.stderr], [done.returncode]
 
 
-def environment():
-    return dict(os.environ) | {"PYTHONPATH": str(Path(__file__).parents[2])}
-
-
-@pytest.mark.parametrize("launch", [by_hand, pytest.param(by_torchrun, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("launch", [two_ranks, pytest.param(by_torchrun, marks=pytest.mark.slow)])
 def test_two_ranks_equal_one_rank_with_the_double_batch(tmp_path, launch):
     """Both also leave after 12 steps and go on."""
     two, script = tmp_path / "two", tmp_path / "rank.py"

@@ -208,8 +208,8 @@ class SceneBatches:
     """Grey value put behind the objects of scenes that come with masks; None leaves photos as they are."""
     rank: int = 0
     ranks: int = 1
-    told: Callable[[str], None] | None = None
-    """Called with a line for each scene that could not be used, in whose place another one is drawn."""
+    told: Callable[[str, str], None] | None = None
+    """Called with the name of each scene that could not be used, in whose place another one is drawn, and with why."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.rank < self.ranks and min(self.batch, self.views, self.size, len(self.scenes)) >= 1):
@@ -237,9 +237,9 @@ class SceneBatches:
             try:
                 return self._read(index, generator)
             except InputError as error:
-                refused = f"scene {self.scenes.names[index]} is passed over: {error}"
+                refused = f"{self.scenes.names[index]}: {error}"
                 if self.told is not None:
-                    self.told(refused)
+                    self.told(self.scenes.names[index], str(error))
         raise InputError(f"{TRIES} scenes in a row cannot be used. The last: {refused}")
 
     def _read(self, index: int, generator: torch.Generator) -> Views:

@@ -3,15 +3,13 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from diorama.data.multiview import MultiViews, SceneBatches
 from diorama.data.scene_sets import SceneSet, open_scenes
@@ -22,9 +20,7 @@ from diorama.diffusion.samplers import noise_from_seeds
 from diorama.errors import InputError
 from diorama.eval.measure import mean_measured
 from diorama.eval.metrics import depth_rank_corr, mean_colour, psnr
-from diorama.fields.build import planes_of_maps
-from diorama.fields.ib_planes import IBPlanesConfig, Planes, others_of
-from diorama.nets.multiview import MultiViewUNet
+from diorama.fields.ib_planes import IBPlanesConfig, others_of
 from diorama.nets.multiview_config import gibr_base, gibr_large, gibr_small, gibr_tiny
 from diorama.pipelines.curves import write_curves
 from diorama.pipelines.looks import add_figures, add_sheet, picture_row, read_figures
@@ -43,8 +39,7 @@ from diorama.systems.gibr import (
     training_loss,
 )
 from diorama.training.distributed import Share, wait_for_all
-from diorama.training.gradient import LossFn, autocast
-from diorama.training.memory import saved_bytes, state_bytes
+from diorama.training.gradient import LossFn
 from diorama.training.network import EmaConfig, TrainingConfig
 from diorama.training.optim import AdamWConfig
 from diorama.training.schedule import ScheduleConfig
@@ -108,80 +103,6 @@ def scene_loss(config: GIBRConfig, training: GIBRTraining) -> LossFn:
     return loss
 
 
-# How much memory it takes --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class StepMemory:
-    """Bytes that a training step needs at its largest, about.
-
-    state: weights, gradients, Adam's two moments and the average. network, rays: what the network and the rendering of
-    rays keep for the gradient. planes: the maps, and their gradients. Passing moments of backpropagation are left out.
-    """
-
-    state: int
-    network: int
-    rays: int
-    planes: int
-
-    @property
-    def all(self) -> int:
-        """Their sum."""
-        return self.state + self.network + self.rays + self.planes
-
-    def __str__(self) -> str:
-        gigabytes = [f"{part / (1 << 30):.2g}" for part in (self.all, self.state, self.network, self.rays, self.planes)]
-        return (
-            "about {} GB: weights, gradients, Adam and average {}, kept of the network {}, of rays {}, planes {}"
-        ).format(*gigabytes)
-
-
-SOME_RAYS, SMALL_PLANES = 4, 8
-"""Rays a view that are rendered to see what each of them keeps; pixels a side of the planes that they go through."""
-
-
-def step_memory(model: GIBR, training: GIBRTraining, scenes: int, *, bf16: bool = False) -> StepMemory:
-    """What a training step with `scenes` scenes at a time needs; see `StepMemory`.
-
-    Tensors that are kept for the gradient are counted, not guessed: of the network with one scene, on tensors without
-    contents; of rays by rendering a few of them, as the rest keep as much each.
-    """
-    config, target = model.config, model.config.views + training.held_out
-    views, side, maps = config.views, config.pixels, config.planes.maps
-    cpu = torch.device("cpu")
-    with torch.random.fork_rng(devices=[]), FakeTensorMode(), autocast(cpu, "bf16" if bf16 else "full"):
-        network = MultiViewUNet(config.network)
-        pixels, one = torch.empty(1, views, 3, side, side), torch.empty(1, views)
-        given = (pixels, one, one > 0, torch.empty(1, views, 16), torch.empty(1, views, 6, side, side))
-        of_network = saved_bytes(lambda: network(*given))
-    small, flat = SMALL_PLANES, torch.zeros(1, views, maps, SMALL_PLANES, SMALL_PLANES)
-    square = MultiViews(
-        torch.zeros(1, target, 3, small, small), torch.eye(4).expand(1, target, 4, 4),
-        torch.full((1, target, 2), float(small)), torch.full((1, target, 2), 0.5 * small),
-        torch.zeros(1, target, small, small),
-    )  # fmt: skip
-    seen = square.first(views)
-    usual = config.sampling
-    sampling = replace(usual, coarse=training.coarse or usual.coarse, fine=training.fine or usual.fine)
-
-    def render(count: int) -> None:
-        perspective, polar = planes_of_maps(flat.clone().requires_grad_(), config.planes)
-        present = torch.ones(1, views, dtype=torch.bool)
-        planes = Planes(perspective, polar, seen.world_to_camera(), seen.intrinsics(), present)
-        targets = draw_targets(square, count, 0, stream(0, "rays that are counted"))
-        keep = others_of(targets.view, views, training.own_plane)
-        model.render(planes, targets.rays, keep, sampling=sampling, generator=stream(0, "jitter"))
-
-    with autocast(cpu, "bf16" if bf16 else "full"):
-        few, more = (saved_bytes(partial(render, count)) for count in (SOME_RAYS, 2 * SOME_RAYS))
-    rays = training.patch**2 if training.patch else training.rays
-    plane_side = side // config.network.plane_scale
-    return StepMemory(
-        state_bytes(model), scenes * of_network, scenes * rays * (more - few) // SOME_RAYS,
-        2 * 4 * scenes * views * maps * plane_side**2,
-    )  # fmt: skip
-
-
 # Where scenes come from ----------------------------------------------------------------------------------------------
 
 
@@ -209,7 +130,21 @@ ZOOM = (0.8, 1.6)
 """Focal lengths of worlds, in widths of the picture: 64 to 35 degrees across."""
 
 
-def scenes_of_folder(place: Path, recipe: GIBRRecipe, seed: int, share: Share) -> SceneData:
+@dataclass(frozen=True)
+class PassedOver:
+    """Says why a scene is not used, once for each scene; processes that make batches ahead say it on their own."""
+
+    say: Callable[[str], None]
+    known: set[str] = field(default_factory=set)
+
+    def __call__(self, scene: str, why: str) -> None:
+        """Say it, if that scene is new."""
+        if scene not in self.known:
+            self.known.add(scene)
+            self.say(f"scene {scene} is passed over: {why}")
+
+
+def scenes_of_folder(place: Path, recipe: GIBRRecipe, seed: int, share: Share, say: Callable[[str], None]) -> SceneData:
     """Real scenes of a folder; every tenth is held out (`data.scene_sets.open_scenes`)."""
     scenes = open_scenes(place)
     if len(scenes) < 2:
@@ -217,7 +152,7 @@ def scenes_of_folder(place: Path, recipe: GIBRRecipe, seed: int, share: Share) -
     held = tuple(range(0, len(scenes), EVERY_TENTH))
     rest = tuple(number for number in range(len(scenes)) if number not in set(held))
     facts = {"scenes": place.name, "learned": len(rest), "held_out": len(held), "seed": seed}
-    return scene_data(scenes.subset(rest), scenes.subset(held), recipe, seed, share, facts)
+    return scene_data(scenes.subset(rest), scenes.subset(held), recipe, seed, share, facts, say)
 
 
 def scenes_of_worlds(
@@ -242,7 +177,7 @@ def scenes_of_worlds(
     if worlds == 0:
         say("new worlds are drawn at every step; --workers N draws them ahead")
         endless, held = EndlessScenes(groups[0]), EndlessScenes(groups[1], HELD_OUT_WORLDS)
-        return scene_data(endless, held, recipe, seed, share, facts | {"stored": 0})
+        return scene_data(endless, held, recipe, seed, share, facts | {"stored": 0}, say)
     shards = -(-worlds // HELD_OUT_WORLDS)
     say(f"{HELD_OUT_WORLDS * shards} worlds are drawn into {folder}, once")
     sets = []
@@ -253,7 +188,7 @@ def scenes_of_worlds(
         )  # fmt: skip
         wait_for_all()
         sets.append(StoredMultiViews(Shards.open(folder / part)))
-    return scene_data(sets[0], sets[1], recipe, seed, share, facts | {"stored": HELD_OUT_WORLDS * shards})
+    return scene_data(sets[0], sets[1], recipe, seed, share, facts | {"stored": HELD_OUT_WORLDS * shards}, say)
 
 
 def counted(say: Callable[[str], None], part: str, count: int) -> Callable[[int], None]:
@@ -262,16 +197,18 @@ def counted(say: Callable[[str], None], part: str, count: int) -> Callable[[int]
 
 
 def scene_data(
-    learned: SceneSet, held: SceneSet, recipe: GIBRRecipe, seed: int, share: Share, facts: dict[str, Any]
-) -> SceneData:
+    learned: SceneSet, held: SceneSet, recipe: GIBRRecipe, seed: int, share: Share, facts: dict[str, Any],
+    say: Callable[[str], None],
+) -> SceneData:  # fmt: skip
     """Batches of the ones, and a batch of the others."""
     pixels, views = recipe.config.pixels, recipe.config.views + recipe.training.held_out
     if recipe.batch % share.count:
         raise InputError(f"a batch of {recipe.batch} cannot be shared by {share.count} ranks. Give --batch N.")
+    told = PassedOver(say)
     batches = SceneBatches(
-        learned, recipe.batch // share.count, views, pixels, seed, rank=share.rank, ranks=share.count
+        learned, recipe.batch // share.count, views, pixels, seed, rank=share.rank, ranks=share.count, told=told
     )
-    judged = SceneBatches(held, HELD_OUT, views, pixels, seed, scale=(1.0, 1.0), depth=True)(0)
+    judged = SceneBatches(held, HELD_OUT, views, pixels, seed, scale=(1.0, 1.0), depth=True, told=told)(0)
     return SceneData(batches, MultiViews.from_batch(judged), facts)
 
 

@@ -27,8 +27,8 @@ from diorama.pipelines.gibr import (
     scene_loss,
     scenes_of_folder,
     scenes_of_worlds,
-    step_memory,
 )
+from diorama.pipelines.gibr_memory import step_memory
 from diorama.pipelines.patch_prior import (
     Look,
     PatchData,
@@ -181,7 +181,7 @@ def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -
             textures=options.textures, say=say,
         )  # fmt: skip
     else:
-        data = scenes_of_folder(Path(options.data), chosen, options.seed, share)
+        data = scenes_of_folder(Path(options.data), chosen, options.seed, share, say)
     say_memory(model, chosen, share, device, say)
     asked = {"pixels": chosen.config.pixels, "views": chosen.config.views, "training": to_json(chosen.training)}
     if options.looks_at != "all":
