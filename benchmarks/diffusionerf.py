@@ -52,7 +52,7 @@ from diorama.eval.tables import format_value
 from diorama.files import write_json
 from diorama.nets.pretrained import shipped
 from diorama.pipelines.evaluate import evaluate
-from diorama.pipelines.presets import FEW_PARTS, FitPreset, few, laptop, paper, without
+from diorama.pipelines.presets import FEW_PARTS, FitPreset, few, paper, without
 from diorama.pipelines.priors import SHIPPED_PRIOR, open_prior
 from diorama.pipelines.reconstruct import choose_device, reconstruct
 from diorama.pipelines.workspace import input_hashes
@@ -287,10 +287,11 @@ def preset_of(variant: str, shape: CaptureShape) -> FitPreset:
 
 
 def with_paper_terms(base: FitPreset, shape: CaptureShape) -> FitPreset:
-    """The published geometric terms in place of our own, on the same field and for as many steps; no stereo.
+    """The published geometric terms, and the ball they were made for, in place of our own and of endless space.
 
-    Their schedules are stretched from the published run to this one. Space is contracted here and its last interval
-    opaque, so that every ray must hit by construction; the proposal keeps its own loss.
+    Hash grid, samples, rays and steps stay ours, and the proposal keeps its own loss; there is no stereo. Published
+    schedules are stretched from their run to this one. In endless space the distortion term, which measures in metres,
+    would ask for walls before the cameras: what little light reaches the sky is stopped a kilometre away.
     """
 
     def stretched(ramp: Ramp) -> Ramp:
@@ -298,12 +299,17 @@ def with_paper_terms(base: FitPreset, shape: CaptureShape) -> FitPreset:
             return ramp
         return Ramp(ramp.first, ramp.last, ramp.start / PAPER_STEPS, ramp.end / PAPER_STEPS)
 
-    published = paper(shape).fit.losses
+    published, ours = paper(shape), base.fit
+    terms = published.fit.losses
     losses = replace(
-        published, interlevel=laptop(shape).fit.losses.interlevel, frustum=stretched(published.frustum),
-        distortion=stretched(published.distortion),
+        terms, interlevel=ours.losses.interlevel, frustum=stretched(terms.frustum),
+        distortion=stretched(terms.distortion),
     )  # fmt: skip
-    return replace(base, stereo=False, fit=replace(base.fit, losses=losses))
+    bounds = published.fit.sampling
+    sampling = replace(ours.sampling, near=bounds.near, spacing=bounds.spacing, last_opaque=bounds.last_opaque)
+    ball = replace(base.field, space=published.field.space, radius=published.field.radius)
+    fit = replace(ours, losses=losses, sampling=sampling, background=published.fit.background)
+    return replace(base, stereo=False, field=ball, fit=fit)
 
 
 def row_of(
@@ -322,9 +328,12 @@ def row_of(
     assert train.cameras is not None
     preset = preset_of(job.variant, capture_shape(train.cameras))
     chosen = prior_of(job.variant, prior)
+    settings = to_json(preset)
+    if chosen is None:
+        del settings["fit"]["prior"]  # how a prior would be asked decides nothing
     length: dict[str, Any] = {"steps": options.steps} if job.equal == "steps" else {"budget": options.seconds}
     decides = (
-        {"scene": job.case.name, "variant": job.variant, "seed": job.seed, "preset": to_json(preset),
+        {"scene": job.case.name, "variant": job.variant, "seed": job.seed, "preset": settings,
          "split": split.digest, "photos": identity_of(job.case, views, options),
          "device": choose_device(options.device), "prior": None if chosen is None else [chosen.kind, chosen.checksum],
          "machine": machine() if job.equal == "seconds" else None, **length}

@@ -174,8 +174,8 @@ def test_the_level_falls_to_three(views):
 
 def test_on_small_machines_the_level_stops_where_the_prior_falls_silent(views):
     system = build(plan_of(views, asked(laptop()), GAUSSIAN), 1000, 0, "cpu")
-    assert [system.guide.level(step) for step in (0, 500, 596)] == [99, 43, 43]
-    assert [system.guide.speaks_at(step) for step in (0, 2, 596, 600)] == [True, False, True, False]
+    assert [system.guide.level(step) for step in (0, 500, 592)] == [99, 43, 43]
+    assert [system.guide.speaks_at(step) for step in (0, 4, 592, 600)] == [True, False, True, False]
 
 
 def test_a_silent_prior_renders_nothing(views):

@@ -42,18 +42,19 @@ SMALL_MACHINE_PRIOR = PriorConfig(
     weight=Ramp(1.0, 0.0, 0.55, 0.6),
     injection=InjectionConfig(slowest=3),
     draws=1,
-    every=4,
+    every=8,
     coarse=None,
-    fine=32,
+    fine=16,
     empty_is_far=True,
     gradient_share=0.1,
     measure_every=2,
     settled_below=0.0,
 )
-"""The published patch is ten times a photo batch; here one is rendered every fourth step, from the current proposals,
-and its weight is found by measuring gradients: the published sums belong to the published batch and units. The photos'
-gradient falls fast while a fit begins, so it is measured often: every eighth patch, the prior was up to three times as
-loud as asked for over the first third. Which levels and waves it is believed in: `python -m benchmarks.push`."""
+"""The published patch is ten times a photo batch; here one is rendered every eighth step, with few samples from the
+current proposals, and its weight is found by measuring gradients: the published sums belong to the published batch and
+units. The photos' gradient falls fast while a fit begins, so it is measured often: every 32 steps, the prior was up to
+three times as loud as asked for over the first third. Twice as many patches of twice as many samples gained nothing
+(`docs/papers/diffusionerf.md`). Which levels and waves it is believed in: `python -m benchmarks.push`."""
 
 
 def laptop(shape: CaptureShape = "inward") -> FitPreset:
