@@ -30,6 +30,7 @@ from benchmarks.rows import (
     FIT,
     NOT_OF_A_FIT,
     Row,
+    capture_facts,
     code_digest,
     kept_row,
     locked,
@@ -55,7 +56,6 @@ from diorama.pipelines.evaluate import evaluate
 from diorama.pipelines.presets import FEW_PARTS, FitPreset, few, paper, without
 from diorama.pipelines.priors import SHIPPED_PRIOR, open_prior
 from diorama.pipelines.reconstruct import choose_device, reconstruct
-from diorama.pipelines.workspace import input_hashes
 from diorama.priors.prior import Prior
 from diorama.priors.schedule import Ramp
 from diorama.scenes.config import to_json
@@ -376,12 +376,9 @@ def heard_of(scene: Scene) -> Row | None:
 
 
 def identity_of(case: Case, views: Views, options: Options) -> Any:
-    """What stands for the photos of a case in the key of a row.
-
-    Real ones: their hashes. Procedural ones: their seed, since another processor may round a pixel another way.
-    """
+    """What stands for the photos of a case in the key of a row; of procedural ones it is their seed."""
     if isinstance(case.place, str):
-        return input_hashes(views)
+        return capture_facts(case.place, views)
     return [*case.place, WORLDS_SEED, *options.room_size]
 
 

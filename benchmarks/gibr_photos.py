@@ -8,7 +8,7 @@ methods: a fit to all photos that are not held out.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.gibr_figures import MEASURES, means, rounded
 from benchmarks.gibr_rows import Bench, Job, Options
-from benchmarks.rows import FIT, Row, code_digest, locked, row_key, write_strip
+from benchmarks.rows import FIT, Row, capture_facts, code_digest, locked, row_key, write_strip
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import capture_shape
 from diorama.data.open import open_views
@@ -38,7 +38,6 @@ from diorama.pipelines.fit import measure_geometry
 from diorama.pipelines.presets import FitPreset, few, without
 from diorama.pipelines.reconstruct import choose_device, reconstruct
 from diorama.pipelines.sampling import ExtraViews
-from diorama.pipelines.workspace import input_hashes
 from diorama.scenes.config import to_json
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import load_scene
@@ -125,11 +124,6 @@ class Photos:
         chosen = [names[index] for index in spread_indices(len(names), min(most, len(names)))]
         return self.views[self.views.index_of(chosen)]
 
-    @cached_property
-    def hashes(self) -> dict[str, str]:
-        """What decides a scene of these photos."""
-        return input_hashes(self.learned)
-
 
 @cache
 def opened(folder: Path, side: int) -> Views:
@@ -190,7 +184,8 @@ def scene_decides(job: Job, photos: Photos, bench: Bench, model: GIBR | None) ->
     options = bench.options
     given = photos.learned[photos.learned.index_of(photos.split.train)]
     return {
-        "photos": photos.hashes, "split": photos.split.digest, "preset": to_json(preset_of(job.variant, given)),
+        "photos": capture_facts(photos.case.name, photos.learned), "split": photos.split.digest,
+        "preset": to_json(preset_of(job.variant, given)),
         "steps": options.fit_steps, "samples": options.samples,
         "model": None if model is None else model.checksum, "device": choose_device(options.device),
         "seed": job.seed,
@@ -202,8 +197,8 @@ def reference_of(case: Case, count: int, options: Options) -> Scene:
     learned = photos_of(case, count, options).learned
     assert learned.cameras is not None
     preset = few(capture_shape(learned.cameras), learned.object is not None)
-    hashes = input_hashes(learned)
-    key = row_key({"photos": hashes, "steps": options.fit_steps, "preset": to_json(preset), "code": code_digest(FIT)})
+    facts = capture_facts(case.name, learned)
+    key = row_key({"photos": facts, "steps": options.fit_steps, "preset": to_json(preset), "code": code_digest(FIT)})
     place = options.work / "scenes" / f"{case.name}_reference_{key}"
     with locked(place):
         if (place / "scene.json").is_file():

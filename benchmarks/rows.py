@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import diorama
+from diorama.data.views import Views
 from diorama.files import write_json
 
 FIT = ("diorama.pipelines.fit", "diorama.eval.measure", "diorama.data.open")
@@ -69,6 +70,14 @@ class _Bare(ast.NodeTransformer):
 def row_key(decides: Row) -> str:
     """The name of a row: a hash of the settings and data that decide it. Its code is noted in the row, not hashed."""
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def capture_facts(capture: str, views: Views) -> list[Any]:
+    """What stands for a capture's photos in the key of a row: its folder, their names and size.
+
+    Not their hashes: another processor rounds a pixel or a pose another way, and rows are to be found there too.
+    """
+    return [capture, list(views.names), list(views.images.shape[-2:])]
 
 
 def kept_row(key: str, code: str, stored: Path, committed: Mapping[str, Row], *, again: bool) -> Row | None:
