@@ -13,7 +13,7 @@ from typing import Any
 
 import diorama
 from diorama.data.views import Views
-from diorama.files import write_json
+from diorama.files import whole_file, write_json
 
 FIT = ("diorama.pipelines.fit", "diorama.eval.measure", "diorama.data.open")
 """Modules that decide the figures of a fit, together with all that they import."""
@@ -133,7 +133,8 @@ def write_strip(path: Path, views: Sequence[dict[str, bytes]], label: str) -> No
         sheet.paste(tile, (left, 14))
         left += tile.width + 2
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with whole_file(path, force=True) as part:  # another shard may be stacking strips
+        sheet.save(part, "png")
 
 
 def stack_strips(path: Path, files: Sequence[Path]) -> None:
@@ -148,4 +149,5 @@ def stack_strips(path: Path, files: Sequence[Path]) -> None:
     for strip in strips:
         sheet.paste(strip, (0, top))
         top += strip.height
-    sheet.save(path)
+    with whole_file(path, force=True) as part:
+        sheet.save(part, "png")

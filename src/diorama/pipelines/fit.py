@@ -284,7 +284,7 @@ STRETCH = 8
 """Steps that are timed at each place: as many of them with a patch, of a prior or of smoothness, as in a whole run."""
 
 
-def seconds_per_step(plan: Plan, seed: int, device: str) -> float:
+def seconds_per_step(plan: Plan, seed: int, device: str, stretch: int = STRETCH) -> float:
     """How long a step takes on this machine, on a throw-away copy that has warmed up; a mean over the run."""
     system = build(plan, 1000, seed, device)
     optimizer = adam(system, plan.preset.optim)
@@ -292,12 +292,12 @@ def seconds_per_step(plan: Plan, seed: int, device: str) -> float:
 
     def seconds(first: int) -> float:
         start = time.perf_counter()
-        for _ in train_steps(system, optimizer, rate, range(first, first + STRETCH)):
+        for _ in train_steps(system, optimizer, rate, range(first, first + stretch)):
             pass
         return time.perf_counter() - start
 
     seconds(TIMED[0])
-    return sum(map(seconds, TIMED)) / (len(TIMED) * STRETCH)
+    return sum(map(seconds, TIMED)) / (len(TIMED) * stretch)
 
 
 @dataclass(frozen=True)
