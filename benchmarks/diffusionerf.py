@@ -9,8 +9,8 @@ Fits see no depth truth. Pixels of procedural rooms count as hidden where no tra
 found again by the hash of their settings and data, under `out/diffusionerf` or, where that is gone, in the file of
 results, so that a run that was stopped goes on, on another machine too; each notes the code that made it, and `--again`
 takes none of other code. Contact sheets lie in `out`. Shards share both folders and may run side by side. Differences
-to `few` are paired: same scene, same photos, same seed. The last lines say which goals were reached (`pairs.GOALS`);
-the exit code is 1 if one was not.
+to `few` are paired: same scene, same photos, same seed, and for equal seconds the same machine. The last lines say
+which goals were reached (`pairs.GOALS`); the exit code is 1 if one was not.
 """
 
 import math
@@ -253,15 +253,16 @@ def open_case(case: Case, options: Options) -> Views:
 
 
 def jobs(case: Case, options: Options) -> Iterator[Job]:
-    """What is to be fitted in a case."""
+    """What is to be fitted in a case; what makes a pair stands together."""
     for equal in options.equal:
         for count in case.views:
-            for variant in options.variants:
-                if variant in REST and (equal == "seconds" or not case.ablate or count != case.views[0]):
-                    continue
-                if variant == "tv" and count in case.without_total_variation:
-                    continue
-                for seed in options.seeds if variant in MAIN else options.seeds[:1]:
+            for seed in options.seeds:
+                for variant in options.variants:
+                    rest = equal == "steps" and case.ablate and count == case.views[0] and seed == options.seeds[0]
+                    if variant in REST and not rest:
+                        continue
+                    if variant == "tv" and count in case.without_total_variation:
+                        continue
                     yield Job(case, count, variant, equal, seed)
 
 
@@ -339,7 +340,7 @@ def row_of(
         {"scene": job.case.name, "variant": job.variant, "seed": job.seed, "preset": settings,
          "split": split.digest, "photos": identity_of(job.case, views, options),
          "device": choose_device(options.device), "prior": None if chosen is None else [chosen.kind, chosen.checksum],
-         "machine": machine() if job.equal == "seconds" else None, **length}
+         **length}
     )  # fmt: skip
     key = row_key(decides)
     stored = options.work / "rows" / f"{job.title}_{key}.json"

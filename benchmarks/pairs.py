@@ -1,5 +1,6 @@
 """Rows of fits compared in pairs (same scene, same photos, same seed), and what the trained prior was to reach."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,8 +50,9 @@ def paired(rows: Sequence[Row], variant: str, column: str) -> Difference | None:
 
 
 def pair_key(row: Row) -> tuple[Any, ...]:
-    """What two rows must share to be compared."""
-    return tuple(row[k] for k in IDENTITY if k != "variant")
+    """What two rows must share to be compared; for equal seconds that is the machine too."""
+    shared = tuple(row[k] for k in IDENTITY if k != "variant")
+    return (*shared, json.dumps(row["machine"], sort_keys=True)) if row["equal"] == "seconds" else shared
 
 
 def digits_of(column: str) -> int:

@@ -16,10 +16,10 @@ from diorama.errors import InputError
 from tests.oracles import ring_cameras
 
 
-def row(variant, psnr, seed=0, scene="workshop-0", group="workshops", equal="steps", **more):
+def row(variant, psnr, seed=0, scene="workshop-0", group="workshops", equal="steps", cpu="a", **more):
     return {
         "scene": scene, "group": group, "views": 3, "variant": variant, "equal": equal, "seed": seed,
-        "mean": {"psnr": psnr, **more},
+        "machine": {"cpu": cpu}, "mean": {"psnr": psnr, **more},
     }  # fmt: skip
 
 
@@ -57,6 +57,13 @@ def test_differences_are_taken_within_pairs():
     assert paired(rows, "prior", "psnr") is None
     assert paired(rows[:4], "tv", "psnr").error is None, "one pair has no standard error"
     assert "+2.00 +- 1.00 (2)" in paired_table(rows)
+
+
+def test_equal_seconds_are_equal_on_one_machine_alone():
+    for equal, count in (("steps", 2), ("seconds", 1)):
+        rows = [row("few", 10.0, equal=equal), row("few", 20.0, 1, equal=equal, cpu="b")]
+        rows += [row("prior", 11.0, seed, equal=equal) for seed in (0, 1)]
+        assert paired(rows, "prior", "psnr").count == count
 
 
 def pairs_of(gains, *columns, **where):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diorama.data.scale import scene_scale
-from diorama.pipelines.fit import Geometry, build, plan_fit
+from diorama.pipelines.fit import STRETCH, Geometry, build, plan_fit, seconds_per_step
 from diorama.pipelines.presets import few, laptop, paper
 from diorama.priors.gaussian import GaussianPrior
 from diorama.priors.guide import PriorConfig, gradient_norms, scale_warning
@@ -15,6 +15,7 @@ from diorama.priors.prior import NullPrior, PatchEncoding
 from diorama.priors.schedule import Ramp, constant
 from diorama.priors.total_variation import TotalVariationPrior
 from diorama.streams import stream
+from diorama.systems.diffusionerf import DiffusioNeRF
 from diorama.training.loop import train_steps
 from diorama.training.optim import adam, exponential
 from tests.oracles import exact_views, ring_cameras
@@ -176,6 +177,17 @@ def test_on_small_machines_the_level_stops_where_the_prior_falls_silent(views):
     system = build(plan_of(views, asked(laptop()), GAUSSIAN), 1000, 0, "cpu")
     assert [system.guide.level(step) for step in (0, 500, 592)] == [99, 43, 43]
     assert [system.guide.speaks_at(step) for step in (0, 4, 592, 600)] == [True, False, True, False]
+
+
+def test_a_budget_is_timed_on_as_many_patches_as_a_run_has(views, monkeypatch):
+    asked_at, losses = [], DiffusioNeRF.losses
+    monkeypatch.setattr(DiffusioNeRF, "losses", lambda system, step: asked_at.append(step) or losses(system, step))
+    plan = plan_of(views, asked(laptop()), GAUSSIAN)
+    assert seconds_per_step(plan, 0, "cpu") > 0
+    warm, timed = asked_at[:STRETCH], asked_at[STRETCH:]
+    speaks = build(plan, 1000, 0, "cpu").guide.speaks_at
+    assert sum(map(speaks, warm)) == 1
+    assert sum(map(speaks, timed)) / len(timed) == sum(map(speaks, range(1000))) / 1000
 
 
 def test_a_silent_prior_renders_nothing(views):
