@@ -11,6 +11,7 @@ from diorama.cli.main import main
 from diorama.errors import InputError, OutputError
 from diorama.pipelines import gibr, train
 from diorama.pipelines.gibr import gibr_recipe, scenes_of_worlds
+from diorama.pipelines.reconstruct import quiet
 from diorama.systems.gibr import GIBR
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.distributed import Share
@@ -133,7 +134,7 @@ def test_every_step_of_endless_worlds_has_its_own_and_is_the_same_when_asked_aga
     def data(rank=0, ranks=1, worlds=0):
         return scenes_of_worlds(
             tmp_path / "scenes", recipe, 0, Share(rank, ranks), worlds=worlds, kinds=("object",), textures=None,
-            say=lambda line: None,
+            say=quiet,
         )  # fmt: skip
 
     one = data()

@@ -1,5 +1,7 @@
 """A step of GIBR's training in bf16, and on two ranks."""
 
+from pathlib import Path
+
 import pytest
 import torch
 

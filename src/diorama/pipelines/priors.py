@@ -118,4 +118,4 @@ def why_method(
         return (
             "no prior was named, and a preset, steps, a budget or several fits steer a fit; else one photo goes to gibr"
         )
-    return "no prior was named"
+    return "no prior was named, and the one over patches does not win at equal seconds (docs/papers/diffusionerf.md)"
