@@ -1,6 +1,7 @@
 """The fit on a toy: laws of determinism and schedules, and one tiny run end to end."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from diorama.data.views import Views
 from diorama.fields.hashgrid import GridConfig, HashFieldConfig
 from diorama.pipelines.fit import Geometry, build, plan_fit
 from diorama.pipelines.presets import FEW_PARTS, SPARE_PARTS, extended, few, laptop, paper, without
+from diorama.rendering.render import RayRendering
+from diorama.systems.diffusionerf import DiffusioNeRF
 from diorama.training.loop import train_steps
 from diorama.training.optim import adam, exponential
 
@@ -155,3 +158,17 @@ def test_thirty_steps_on_cuda_equal_thirty_on_the_processor(photos_of_a_wall):
         steps = train_steps(system, optimizer, exponential(preset.optim, 30), range(30))
         ends[device] = [losses["photometric"] for _, losses in steps]
     torch.testing.assert_close(torch.tensor(ends["cuda"]), torch.tensor(ends["cpu"]), rtol=0.05, atol=1e-3)
+
+
+def test_spec_07_the_published_distortion_gains_nothing_by_drawing_light_nearer():
+    """Neither its value nor its gradient knows the scale of a scene."""
+    nearer = torch.ones((), requires_grad=True)
+    edges = nearer * torch.linspace(0.5, 4.0, 13).expand(5, -1)
+    weights = torch.rand(5, 12, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    distance = (weights * 0.5 * (edges[:, 1:] + edges[:, :-1])).sum(-1)
+    flat = torch.zeros(5, 13)
+    seen = RayRendering(torch.zeros(5, 3), distance, weights.sum(-1), weights, edges, flat, (flat, weights))
+    spread = DiffusioNeRF.spread(SimpleNamespace(config=paper("inward").fit), seen)
+    assert float(spread.detach().min()) > 0.1
+    spread.sum().backward()
+    assert abs(float(nearer.grad)) < 1e-5

@@ -75,7 +75,7 @@ class LossConfig:
     """(c) Weight closer than half of the view's first-percentile depth."""
     distortion: Ramp = constant(0.0)
     distortion_metric: bool = False
-    """Distances in metres divided by the ray's depth (the paper) instead of normalised distance (d)."""
+    """Distances in metres divided by the ray's depth [paper] instead of normalised distance (d)."""
     distortion_cutoff: float = 0.0
     """Rays below it are left alone (1e-3 [code])."""
     entropy: Ramp = constant(0.0)
@@ -244,10 +244,13 @@ class DiffusioNeRF(nn.Module):
         return geometry.frustum(weights, count.reshape(middle.shape), wanted)
 
     def spread(self, seen: RayRendering) -> Float[Tensor, "ray"]:
-        """How far apart the light was stopped; rays below the cutoff count as done."""
+        """How far apart the light was stopped; rays below the cutoff count as done.
+
+        Metres are divided by the ray's depth with its gradient: were it held fixed, drawing all light nearer would pay.
+        """
         terms = self.config.losses
         if terms.distortion_metric:
-            spread = geometry.distortion(seen.weights, seen.edges) / seen.distance.detach().clamp_min(1e-3)
+            spread = geometry.distortion(seen.weights, seen.edges) / seen.distance.clamp_min(1e-3)
         else:
             spread = geometry.distortion(seen.weights, seen.fractions)
         return spread * (spread > terms.distortion_cutoff)
