@@ -293,25 +293,21 @@ def preset_of(variant: str, shape: CaptureShape) -> FitPreset:
 def with_paper_terms(base: FitPreset, shape: CaptureShape) -> FitPreset:
     """The published geometric terms, and the ball they were made for, in place of our own and of endless space.
 
-    Hash grid, samples, rays and steps stay ours, and the proposal keeps its own loss; there is no stereo. Published
-    schedules are stretched from their run to this one. In endless space the distortion term, which measures in metres,
-    would ask for walls before the cameras: what little light reaches the sky is stopped a kilometre away.
+    Hash grid, samples, rays and steps stay ours, and the proposal keeps its own loss; there is no stereo. The published
+    schedule of distortion is stretched from their run to this one; the frustum's first 100 steps stay 100, since it is
+    they that empty the space before the cameras, which starts as dense as published. In endless space the distortion,
+    which is in metres, would ask for walls before the cameras: what little light reaches the sky stops far away.
     """
-
-    def stretched(ramp: Ramp) -> Ramp:
-        if ramp.unit == "run":
-            return ramp
-        return Ramp(ramp.first, ramp.last, ramp.start / PAPER_STEPS, ramp.end / PAPER_STEPS)
 
     published, ours = paper(shape), base.fit
     terms = published.fit.losses
-    losses = replace(
-        terms, interlevel=ours.losses.interlevel, frustum=stretched(terms.frustum),
-        distortion=stretched(terms.distortion),
-    )  # fmt: skip
+    ramp = terms.distortion
+    distortion = Ramp(ramp.first, ramp.last, ramp.start / PAPER_STEPS, ramp.end / PAPER_STEPS)
+    losses = replace(terms, interlevel=ours.losses.interlevel, distortion=distortion)
     bounds = published.fit.sampling
     sampling = replace(ours.sampling, near=bounds.near, spacing=bounds.spacing, last_opaque=bounds.last_opaque)
-    ball = replace(base.field, space=published.field.space, radius=published.field.radius)
+    shaped = published.field
+    ball = replace(base.field, space=shaped.space, radius=shaped.radius, density_bias=shaped.density_bias)
     fit = replace(ours, losses=losses, sampling=sampling, background=published.fit.background)
     return replace(base, stereo=False, field=ball, fit=fit)
 
