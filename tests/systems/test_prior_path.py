@@ -183,7 +183,7 @@ def test_a_budget_is_timed_on_as_many_patches_as_a_run_has(views, monkeypatch):
     asked_at, losses = [], DiffusioNeRF.losses
     monkeypatch.setattr(DiffusioNeRF, "losses", lambda system, step: asked_at.append(step) or losses(system, step))
     plan = plan_of(views, asked(laptop()), GAUSSIAN)
-    assert seconds_per_step(plan, 0, "cpu") > 0
+    seconds_per_step(plan, 0, "cpu")
     warm, timed = asked_at[:STRETCH], asked_at[STRETCH:]
     speaks = build(plan, 1000, 0, "cpu").guide.speaks_at
     assert sum(map(speaks, warm)) == 1

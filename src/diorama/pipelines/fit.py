@@ -285,7 +285,10 @@ STRETCH = 8
 
 
 def seconds_per_step(plan: Plan, seed: int, device: str, stretch: int = STRETCH) -> float:
-    """How long a step takes on this machine, on a throw-away copy that has warmed up; a mean over the run."""
+    """Seconds that a step takes on this machine, a mean over the run; timed on a throw-away copy that has warmed up.
+
+    stretch: steps that are timed at each place; with fewer than `STRETCH` a patch weighs too much or too little.
+    """
     system = build(plan, 1000, seed, device)
     optimizer = adam(system, plan.preset.optim)
     rate = exponential(plan.preset.optim, 1000)
