@@ -102,3 +102,20 @@ def test_a_hash_grid_is_a_field_of_scenes_for_those_who_look_at_the_class_alone(
         inspect.getattr_static(field, name)
     kept = {name.partition(".")[0] for name in field.state_dict()}
     assert ("proposal" in kept) == (config.proposal is not None)
+
+
+@pytest.mark.parametrize(("leak", "learns"), [(HashFieldConfig().proposal_leak, True), (0.0, False)])
+def test_a_proposal_whose_units_all_fell_below_zero_learns_again(leak, learns, rng):
+    config = replace(TINY, proposal_leak=leak)
+    torch.manual_seed(0)
+    proposal = HashField(config).proposal
+    with torch.no_grad():
+        proposal.head[0].bias.fill_(-0.01)  # the features of a young table are a hundred times smaller
+    optimiser = torch.optim.Adam(proposal.parameters(), lr=5e-3, betas=(0.9, 0.99), eps=1e-15)
+    here, there = torch.tensor([[0.5, 0.0, 0.0]]), torch.tensor([[-0.5, 0.0, 0.0]])
+    for _ in range(200):
+        optimiser.zero_grad()
+        ((proposal(here).log() - 1.0).square() + (proposal(there).log() + 3.0).square()).backward()
+        optimiser.step()
+    apart = float((proposal(here).log() - proposal(there).log()).detach())
+    assert (apart > 3.0) == learns, apart

@@ -20,25 +20,34 @@ def gradients(out: torch.Tensor, inputs: list[torch.Tensor]) -> tuple[torch.Tens
     return torch.autograd.grad((out * probe).sum(), inputs)
 
 
+@pytest.mark.parametrize("leak", [0.0, 0.01])
 @pytest.mark.parametrize("count", [0, 1, 5, PIECES[torch.float32] * 2 + 3])
 @pytest.mark.parametrize("widths", [[3, 8, 4], [32, 64, 64, 4]])
-def test_pieces_agree_with_whole_layers(count, widths):
+def test_pieces_agree_with_whole_layers(count, widths, leak):
     weights, biases = random_layers(widths)
     inputs = torch.randn(count, widths[0], generator=torch.Generator().manual_seed(2)).requires_grad_()
     leaves = [inputs, *weights, *biases]
-    got, wanted = fused_mlp(inputs, weights, biases), mlp_reference(inputs, weights, biases)
+    got, wanted = fused_mlp(inputs, weights, biases, leak=leak), mlp_reference(inputs, weights, biases, leak)
     torch.testing.assert_close(got, wanted)
     for one, other in zip(gradients(got, leaves), gradients(wanted, leaves), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
     with torch.no_grad():
-        assert torch.equal(fused_mlp(inputs, weights, biases), got)
+        assert torch.equal(fused_mlp(inputs, weights, biases, leak=leak), got)
 
 
-def test_the_gradients_pass_gradcheck():
+def test_without_a_leak_the_reference_is_a_stack_of_relus():
+    weights, biases = random_layers([3, 8, 4])
+    inputs = torch.randn(50, 3, generator=torch.Generator().manual_seed(2))
+    wanted = torch.relu(inputs @ weights[0].t() + biases[0]) @ weights[1].t() + biases[1]
+    torch.testing.assert_close(mlp_reference(inputs, weights, biases), wanted)
+
+
+@pytest.mark.parametrize("leak", [0.0, 0.2])
+def test_the_gradients_pass_gradcheck(leak):
     weights, biases = random_layers([3, 5, 4, 2], torch.float64)
     inputs = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
     flat = [inputs, *weights, *biases]
-    assert torch.autograd.gradcheck(lambda x, *p: fused_mlp(x, p[:3], p[3:]), flat)
+    assert torch.autograd.gradcheck(lambda x, *p: fused_mlp(x, p[:3], p[3:], leak=leak), flat)
 
 
 @pytest.mark.parametrize("count", [7, PIECES[torch.bfloat16] + 11])

@@ -25,30 +25,32 @@ def fused_mlp(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor] | None = None,
     *,
+    leak: float = 0.0,
     compute: torch.dtype = torch.float32,
 ) -> Float[Tensor, "n o"]:
     """Linear layers with ReLU between them and none at the end; weights are (out, in), as in `torch.nn.Linear`.
 
+    leak: slope of the ReLUs below zero, 0 or more; with a little of it no unit can fall silent for good.
     Gradients to inputs, weights and biases, once; for compute=float32 exact. With compute=bfloat16 (for float32
     tensors on the CPU; ignored elsewhere) inputs and hidden activations are rounded to 8 bits, sums and the last
     layer stay float32; ask `multiplies_bfloat16` whether that is any faster.
     """
     biases = [weight.new_zeros(weight.shape[0]) for weight in weights] if biases is None else list(biases)
     if inputs.device.type != "cpu" or len(weights) < 2:
-        return mlp_reference(inputs, weights, biases)
+        return mlp_reference(inputs, weights, biases, leak)
     if inputs.dtype != torch.float32:
         compute = inputs.dtype
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (inputs, *weights, *biases)):
-        return _PiecewiseMlp.apply(inputs, compute, *weights, *biases)
-    return _forward(inputs, compute, list(weights), biases)[0]
+        return _PiecewiseMlp.apply(inputs, leak, compute, *weights, *biases)
+    return _forward(inputs, leak, compute, list(weights), biases)[0]
 
 
 def mlp_reference(
-    inputs: Float[Tensor, "n i"], weights: Sequence[Tensor], biases: Sequence[Tensor]
+    inputs: Float[Tensor, "n i"], weights: Sequence[Tensor], biases: Sequence[Tensor], leak: float = 0.0
 ) -> Float[Tensor, "n o"]:
     """`fused_mlp` in plain torch."""
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        inputs = torch.relu(F.linear(inputs, weight, bias))
+        inputs = F.leaky_relu(F.linear(inputs, weight, bias), leak)
     return F.linear(inputs, weights[-1], biases[-1])
 
 
@@ -59,7 +61,12 @@ def multiplies_bfloat16() -> bool:
 
 
 def _forward(
-    inputs: Tensor, compute: torch.dtype, weights: list[Tensor], biases: list[Tensor], keep: bool = False
+    inputs: Tensor,
+    leak: float,
+    compute: torch.dtype,
+    weights: list[Tensor],
+    biases: list[Tensor],
+    keep: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
     # the output, and if kept what each layer was given
     count, length = len(inputs), PIECES.get(compute, 2048)
@@ -75,24 +82,28 @@ def _forward(
         kept = piece if keep else slice(0, piece.stop - start)
         layer = given[0][kept] if given[0] is inputs else given[0][kept].copy_(inputs[piece])
         for turn, shift, target in zip(turned, shifts, given[1:], strict=True):
-            layer = torch.addmm(shift, layer, turn, out=target[kept]).relu_()
+            layer = F.leaky_relu_(torch.addmm(shift, layer, turn, out=target[kept]), leak)
         torch.addmm(biases[-1], layer.to(out.dtype), weights[-1].t(), out=out[piece])
     return out, given if keep else []
 
 
 class _PiecewiseMlp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, compute: torch.dtype, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, leak: float, compute: torch.dtype, *parameters: Tensor) -> Tensor:
         layers = len(parameters) // 2
-        out, given = _forward(inputs, compute, list(parameters[:layers]), list(parameters[layers:]), keep=True)
+        out, given = _forward(inputs, leak, compute, list(parameters[:layers]), list(parameters[layers:]), keep=True)
         ctx.save_for_backward(*parameters[:layers], *given)
-        ctx.compute = compute
+        ctx.leak, ctx.compute = leak, compute
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        saved, compute = ctx.saved_tensors, ctx.compute  # read once: checkpoints compute them again at every reading
+        saved, leak, compute = (
+            ctx.saved_tensors,
+            ctx.leak,
+            ctx.compute,
+        )  # read once: checkpoints compute them again at every reading
         layers = len(saved) // 2
         weights, given = saved[:layers], saved[layers:]
         products = [weight.to(compute) for weight in weights]
@@ -110,7 +121,8 @@ class _PiecewiseMlp(torch.autograd.Function):
                     to_weights[layer] += slope.t() @ was_given
                 to_biases[layer] += slope.sum(0, dtype=gradient.dtype)
                 if layer:
-                    slope = torch.ops.aten.threshold_backward(slope @ products[layer], was_given, 0)
+                    # what a unit gave has the sign of what it was given
+                    slope = torch.ops.aten.leaky_relu_backward(slope @ products[layer], was_given, leak, True)
                 elif to_inputs is not None:
                     to_inputs[start:stop] = slope @ products[0]
-        return to_inputs, None, *to_weights, *to_biases
+        return to_inputs, None, None, *to_weights, *to_biases
