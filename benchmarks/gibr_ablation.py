@@ -2,7 +2,9 @@
 
 All read the same worlds of one to four objects. Asked about held-out worlds, each is given the same two views; all but
 the regression and `full-alone` denoise two more, as they learned to; then views that were neither given nor denoised
-are rendered. The regression learned from two to four clean views at a time, so that it is not at a loss with two.
+are rendered. All ask all planes about every point of the finished scene, but for `full-first`, which asks the given
+ones first, as `reconstruct` does (`GIBRSampling.given_first`). The regression learned from two to four clean views at a
+time, so that it is not at a loss with two.
 """
 
 import time
@@ -37,14 +39,15 @@ from diorama.worlds.stored import StoredMultiViews
 KINDS: tuple[Kind, ...] = ("object",)
 IN_QUESTION = ("full", "no-own-dropout", "regression")
 """Trained with every seed."""
-ALONE = "full-alone"
-"""The network of `full`, asked about the given views alone, as the regression is: nothing is denoised."""
+ALONE, FIRST = "full-alone", "full-first"
+"""The network of `full`, asked otherwise. full-alone: about the given views alone, as the regression is; nothing is
+denoised then. full-first: as `reconstruct` asks it, the given planes first."""
 REST = (
     "no-cross-view", "no-polar", "no-agreement", "mean-pool", "tri-planes", "no-held-out", "no-held-out-no-own-dropout",
 )  # fmt: skip
 """Trained with the first. no-held-out: no view that the network did not read is rendered in training, as a model that
 only denoises; own-plane dropout is then all that tells space from billboards."""
-VARIANTS = (*IN_QUESTION, ALONE, *REST)
+VARIANTS = (*IN_QUESTION, ALONE, FIRST, *REST)
 INPUTS = 2
 """Views that are given when a network is measured."""
 
@@ -53,7 +56,7 @@ LEARNING = ("diorama.systems.gibr", "diorama.training.network")
 
 
 def jobs(options: Options) -> Iterator[Job]:
-    """Every network, and the whole one once more, asked otherwise."""
+    """Every network, and the whole one twice more, asked otherwise."""
     for variant in options.variants or VARIANTS:
         if variant in VARIANTS:
             for seed in options.seeds[:1] if variant in REST else options.seeds:
@@ -112,8 +115,8 @@ def code() -> str:
 
 
 def row_of(job: Job, bench: Bench) -> Row | None:
-    """Train and measure one network; `full-alone` is `full`, asked otherwise."""
-    options, network = bench.options, "full" if job.variant == ALONE else job.variant
+    """Train and measure one network; `full-alone` and `full-first` are `full`, asked otherwise."""
+    options, network = bench.options, "full" if job.variant in (ALONE, FIRST) else job.variant
     recipe = recipe_of(network, options.pixels)
     length = {"steps": options.steps} if options.minutes is None else {"minutes": options.minutes}
     learns = {
@@ -134,7 +137,8 @@ def row_of(job: Job, bench: Bench) -> Row | None:
             held = drawn_worlds(options.work, KINDS, options.worlds, held_out=True)
             found = measure(
                 model, held, options.worlds, INPUTS, place, pixels=options.pixels,
-                sampling=GIBRSampling(own_plane=recipe.training.own_plane), denoise=denoise,
+                denoise=denoise,
+                sampling=GIBRSampling(own_plane=recipe.training.own_plane, given_first=job.variant == FIRST),
             )  # fmt: skip
             asked = replace(recipe.training, held_out=1)  # of those, too, that learned without
             diagnosis = diagnose(model, diagnosed(held, options, recipe), asked)

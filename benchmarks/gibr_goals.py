@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 
+from benchmarks.gibr_ablation import FIRST
 from benchmarks.gibr_photos import BASELINE, REFINED
 from benchmarks.pairs import Difference, digits_of
 from benchmarks.rows import Row
@@ -90,7 +91,7 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
     """All goals."""
     ablation = [row for row in rows if row["table"] == "ablation"]
     dropout = paired(ablation, "full", "no-own-dropout", "psnr")
-    hidden, visible = (paired(ablation, "full", "regression", column) for column in ("frechet_hidden", "psnr_visible"))
+    hidden, visible = (paired(ablation, FIRST, "regression", column) for column in ("frechet_hidden", "psnr_visible"))
     found = [
         judged(
             "own-plane dropout on against off, held-out views (psnr)", dropout, "psnr",

@@ -39,7 +39,7 @@ class Options:
     variants: tuple[str, ...] = ()
     """ablation and photos: only these; none named: all."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """ablation: of the three variants in question and `full-alone`; the others take the first."""
+    """ablation: of the three variants in question, `full-alone` and `full-first`; the others take the first."""
     steps: int = 1200
     """ablation: steps of each network; about ten minutes of one core, and the same on every machine."""
     minutes: float | None = None

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import gibr_ablation, gibr_inputs, gibr_photos, gibr_worlds
 from benchmarks.gibr import jobs, main
-from benchmarks.gibr_ablation import ALONE, IN_QUESTION, REST, recipe_of
+from benchmarks.gibr_ablation import ALONE, FIRST, IN_QUESTION, REST, recipe_of
 from benchmarks.gibr_figures import psnr_over, scene_values, set_values, true_sight
 from benchmarks.gibr_goals import paired, report, statistic, verdicts, worlds_table
 from benchmarks.gibr_photos import CASES, VARIANTS, Blurred, Case, Flat, preset_of, windows
@@ -54,7 +54,8 @@ def test_three_seeds_for_what_is_in_question_and_one_for_the_rest():
     due = jobs(Options(tables=("ablation",)))
     counts = {variant: sum(job.variant == variant for job in due) for variant in (*IN_QUESTION, *REST)}
     assert counts == dict.fromkeys(IN_QUESTION, 3) | dict.fromkeys(REST, 1)
-    assert [job.seed for job in due if job.variant == ALONE] == [0, 1, 2]
+    for asked_otherwise in (ALONE, FIRST):
+        assert [job.seed for job in due if job.variant == asked_otherwise] == [0, 1, 2]
     assert [job.views for job in jobs(Options(tables=("inputs",)))] == [0, 1, 2, 4, 6]
     assert len(jobs(Options(tables=("samplers",)))) == 5
     photos = jobs(Options(tables=("photos",)))
@@ -185,7 +186,7 @@ def test_dropout_must_gain_a_decibel(gain, reached):
 @pytest.mark.parametrize(("hidden", "visible", "reached"), [(-0.1, -0.4, (True, True)), (0.1, -0.6, (False, False))])
 def test_diffusion_must_look_better_where_nothing_was_seen_and_be_as_good_where_it_was(hidden, visible, reached):
     rows = [
-        row("ablation", "full", frechet_hidden=1.0 + hidden, psnr_visible=20.0 + visible),
+        row("ablation", FIRST, frechet_hidden=1.0 + hidden, psnr_visible=20.0 + visible),
         row("ablation", "regression", frechet_hidden=1.0, psnr_visible=20.0),
     ]
     found = goals(rows)
@@ -245,18 +246,20 @@ def test_a_miniature_of_the_ablation_trains_every_network_once_and_shards_share_
         return train(*arguments, **rest)
 
     monkeypatch.setattr(gibr_ablation, "train", counted)
-    options = replace(mini, variants=("full", "regression", "tri-planes", "no-held-out", ALONE))
+    options = replace(mini, variants=("full", "regression", "tri-planes", "no-held-out", ALONE, FIRST))
     main(replace(options, shard="1/2"))
     assert len(trained) == 3, "full, tri-planes, and the first again: a run that is finished already"
     main(replace(options, shard="2/2"))
-    assert len(trained) == 5
-    assert "all 5 rows that there are" in capsys.readouterr().out
+    assert len(trained) == 6, "regression, no-held-out, and the first once more"
+    assert "all 6 rows that there are" in capsys.readouterr().out
     rows = json.loads(options.results.read_text())["rows"]
     assert {row["variant"] for row in rows} == set(options.variants)
-    whole, alone = (next(row for row in rows if row["variant"] == variant) for variant in ("full", ALONE))
-    assert len(list((options.work / "runs").glob("*_full*"))) == 1, "one network, asked twice"
-    assert alone["mean"]["psnr_own_in"] == whole["mean"]["psnr_own_in"]
-    assert alone["mean"]["psnr"] != whole["mean"]["psnr"]
+    whole = next(row for row in rows if row["variant"] == "full")
+    assert len(list((options.work / "runs").glob("*_full*"))) == 1, "one network, asked three times"
+    for variant in (ALONE, FIRST):
+        otherwise = next(row for row in rows if row["variant"] == variant)
+        assert otherwise["mean"]["psnr_own_in"] == whole["mean"]["psnr_own_in"]
+        assert otherwise["mean"]["psnr"] != whole["mean"]["psnr"]
     for one in rows:
         assert one["steps"] == 2
         assert one["mean"].keys() >= {"psnr", "ssim", "depth_rank_corr", "confirmed", "near_mass", "psnr_own_in"}
@@ -266,15 +269,15 @@ def test_a_miniature_of_the_ablation_trains_every_network_once_and_shards_share_
     assert (options.work / "ablation.png").is_file()
     shutil.rmtree(options.work)
     main(options)
-    assert len(trained) == 5, "rows are found in the results where the work folder is gone"
+    assert len(trained) == 6, "rows are found in the results where the work folder is gone"
     told = capsys.readouterr().out
     assert "against the regression, hidden pixels" in told
     monkeypatch.setattr(gibr_ablation, "code_digest", lambda modules: "other code")
     main(replace(options, variants=("full",)))
-    assert len(trained) == 5, "rows of other code count, and that is said"
+    assert len(trained) == 6, "rows of other code count, and that is said"
     assert "1 of 1 rows were made by other code" in capsys.readouterr().out
     main(replace(options, variants=("full",), again=True))
-    assert len(trained) == 6
+    assert len(trained) == 7
 
 
 def test_a_miniature_of_inputs_and_samplers_goes_on_where_it_was_stopped(mini, monkeypatch, tmp_path, capsys):

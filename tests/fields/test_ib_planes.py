@@ -340,3 +340,26 @@ def test_a_fresh_field_sees_what_planes_hold(pool, rng):
     one, other = (field(planes_of(ring_cameras(4), config, seed=seed), points) for seed in (0, 1))
     assert float((one[1] - other[1]).detach().std()) > 0.02
     assert float((one[0] - other[0]).detach().std()) > 0.02
+
+
+@pytest.mark.parametrize("agreement", [True, False])
+def test_views_that_are_asked_first_speak_alone_about_what_they_have_in_frame(agreement, rng):
+    config = replace(CONFIG, agreement=agreement)
+    planes, field = planes_of(ring_cameras(4), config), field_of(config)
+    first = torch.tensor([[True, True, False, False]])
+    where = around(400, rng)
+    framed = gather_views(
+        where, planes.world_to_camera, planes.intrinsics, planes.perspective, planes.polar, min_depth=config.least_depth
+    )[0][0, :2, :, config.channels].any(0)  # fmt: skip
+    assert 0.2 < float(framed.float().mean()) < 0.9
+    every, alone = field(planes, where), field(replace(planes, present=first), where)
+    density, colour = field(replace(planes, first=first), where)
+    torch.testing.assert_close(density, torch.where(framed, alone[0], every[0]))
+    torch.testing.assert_close(colour, torch.where(framed[..., None], alone[1], every[1]))
+
+
+def test_a_view_that_may_not_be_asked_is_not_asked_first(rng):
+    planes, field, where = planes_of(ring_cameras(4)), field_of(), around(200, rng)
+    keep = torch.tensor([False, False, True, True])[None, :, None].expand(1, 4, 200)
+    first = replace(planes, first=torch.tensor([[True, True, False, False]]))
+    assert torch.equal(field(first, where, keep)[0], field(planes, where, keep)[0])

@@ -61,6 +61,20 @@ def test_stored_and_read_it_is_the_same_bits(planes, half):
     assert torch.equal(back.density(points(50)), field.density(points(50)))
 
 
+def test_the_views_that_are_asked_first_are_kept_and_stored(planes):
+    present, first = torch.tensor([[True, False, True]]), torch.tensor([[False, False, True]])
+    scene, reader = replace(planes, present=present, first=first), field_of()
+    field = SampledPlanes.of(scene, reader, half=False)
+    assert field.config.first == (1,)
+    torch.testing.assert_close(field.density(points(60)), reader(scene, points(60)[None])[0][0])
+    back = SampledPlanes(from_json(SampledPlanesConfig, to_json(field.config)))
+    back.load_state_dict(field.state_dict())
+    assert torch.equal(back.density(points(60)), field.density(points(60)))
+    assert not torch.equal(
+        back.density(points(60)), SampledPlanes.of(replace(scene, first=None), reader).density(points(60))
+    )
+
+
 def test_half_precision_moves_little(planes):
     whole, half = (SampledPlanes.of(planes, field_of(), half=half) for half in (False, True))
     torch.testing.assert_close(whole.density(points(50)), half.density(points(50)), atol=5e-3, rtol=5e-3)
@@ -87,7 +101,9 @@ def test_no_scene_two_scenes_and_no_numbers_are_refused(planes):
         SampledPlanes.of(broken, field_of())
 
 
-@pytest.mark.parametrize("wrong", [{"views": 0}, {"side": (4,)}, {"side": (1 << 20, 1 << 20)}, {"polar_side": (0, 4)}])
+@pytest.mark.parametrize(
+    "wrong", [{"views": 0}, {"first": (1,)}, {"side": (4,)}, {"side": (1 << 20, 1 << 20)}, {"polar_side": (0, 4)}]
+)
 def test_shapes_that_cannot_be_are_refused_before_memory_is_taken(wrong):
     with pytest.raises(InputError, match="numbers"):
         SampledPlanesConfig(**wrong)

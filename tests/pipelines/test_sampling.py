@@ -92,7 +92,10 @@ def test_the_finished_scene_leaves_out_own_planes_where_that_is_asked_before_and
     again = load_scene(tmp_path / "dropped")
     assert torch.equal(again.render(again.cameras).colour, dropped.render(dropped.cameras).colour)
     scene.save(tmp_path / "kept")
-    assert "own_plane" not in json.loads((tmp_path / "kept" / "scene.json").read_text())["field"], "older versions read"
+    plain = sample_scenes(model, photos, sampling=replace(QUICK, given_first=False))[0]
+    plain.save(tmp_path / "plain")
+    settings = json.loads((tmp_path / "plain" / "scene.json").read_text())["field"]
+    assert not {"own_plane", "first"} & set(settings), "older versions read"
 
 
 def test_the_users_frame_is_kept(model, photos, scene):

@@ -420,6 +420,18 @@ def test_spec_12_one_model_takes_any_number_of_given_views_and_a_mixed_batch_equ
         assert gap(alone.planes.perspective[0], mixed.planes.perspective[scene]) < 1e-4
 
 
+def test_two_given_views_or_more_are_asked_first_in_the_finished_scene():
+    model, views = model_of(), balls(3, 4, 8)
+    given = given_first(views, 1, 2, 3)
+    made = sample(model, views, given, noise_from_seeds([0, 1, 2]), QUICK)
+    assert made.planes.first.tolist() == [[False] * 4, [True, True, False, False], [True, True, True, False]]
+    without = sample(model, views, given, noise_from_seeds([0, 1, 2]), replace(QUICK, given_first=False))
+    assert without.planes.first is None
+    assert torch.equal(made.images, without.images)
+    one = sample(model, same(views, 0), given[:1], noise_from_seeds([0]), QUICK)
+    assert one.planes.first is None
+
+
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_spec_12_the_same_seed_makes_the_same_sample_and_another_seed_another_one(eta):
     model, views, sampling = model_of(), balls(1, 3), replace(QUICK, sampler="ddim", eta=eta)

@@ -67,7 +67,8 @@ class Planes:
     """The maps of the views of some scenes, and where their cameras stand: all that a sampled scene is.
 
     intrinsics: fx / width, fy / height, cx / width, cy / height, so maps may have any resolution. present: False for
-    views that only fill up a batch.
+    views that only fill up a batch. first: views that are asked alone about points that any of them has in its frame;
+    None: all views are asked about every point. Tri-planes, which have no frames, ask all.
     """
 
     perspective: Float[Tensor, "scene view c h w"]
@@ -75,6 +76,7 @@ class Planes:
     world_to_camera: Float[Tensor, "scene view 3 4"]
     intrinsics: Float[Tensor, "scene view 4"]
     present: Bool[Tensor, "scene view"]
+    first: Bool[Tensor, "scene view"] | None = None
 
     def of_scene(self, index: int) -> "Planes":
         """One scene alone, as a batch of one; absent views are left out."""
@@ -85,6 +87,7 @@ class Planes:
             self.world_to_camera[index][kept][None],
             self.intrinsics[index][kept][None],
             kept[kept][None],
+            None if self.first is None else self.first[index][kept][None],
         )
 
 
@@ -136,6 +139,9 @@ class IBPlaneField(nn.Module):
             points, planes.world_to_camera, planes.intrinsics, planes.perspective, planes.polar,
             min_depth=config.least_depth, skip=~kept,
         )  # fmt: skip
+        if planes.first is not None:
+            kept = first_asked(kept, features[..., config.channels] > 0, planes.first)
+            features = features * kept[..., None]
 
         def code(scene: int, piece: slice) -> Tensor:
             one = slice(scene, scene + 1)
@@ -145,6 +151,14 @@ class IBPlaneField(nn.Module):
         if config.agreement:
             pooled = torch.cat([pooled, view_agreement(features, config.channels).to(pooled)], dim=-1)
         return density_and_colour(self.decode, self.nothing, pooled, known, config.density_shift)
+
+
+def first_asked(
+    kept: Bool[Tensor, "scene view point"], framed: Bool[Tensor, "scene view point"], first: Bool[Tensor, "scene view"]
+) -> Bool[Tensor, "scene view point"]:
+    """Which views are asked about a point: where one of the first ones may be and has it in its frame, they alone."""
+    early = first[..., None] & kept
+    return kept & (early | ~(early & framed).any(1, keepdim=True))
 
 
 LEAST_SPREAD = 1e-3

@@ -46,6 +46,8 @@ class SampledPlanesConfig:
     """Maps hold what float16 can, and are stored so; computed with in float32."""
     own_plane: OwnPlane = "keep"
     """Whether a picture from where one of the views was taken may be painted by that view's plane."""
+    first: tuple[int, ...] = ()
+    """Views that are asked alone about what they have in their frames (`Planes.first`); none: all views always."""
 
     def __post_init__(self) -> None:
         sides, planes = (*self.side, *self.polar_side), self.planes
@@ -53,17 +55,20 @@ class SampledPlanesConfig:
         maps = flat * math.prod(self.side) + planes.polar_channels * math.prod(self.polar_side)
         numbers = self.views * maps + planes.hidden * (planes.maps + planes.code + 2 * planes.layers * planes.hidden)
         fits = len(self.side) == len(self.polar_side) == 2 and min(*sides, self.views, planes.hidden) >= 1
+        fits = fits and all(0 <= view < self.views for view in self.first)
         if not (fits and numbers <= MOST_NUMBERS):
             raise InputError(
-                f"{self.views} views with planes of {self.side} and {self.polar_side} pixels, {numbers} numbers in "
-                f"all. Needed: one view at least, height and width of both maps, and at most {MOST_NUMBERS} numbers."
+                f"{self.views} views (asked first: {self.first}) with planes of {self.side} and {self.polar_side} "
+                f"pixels, {numbers} numbers in all. Needed: one view at least, none asked first that is not there, "
+                f"height and width of both maps, and at most {MOST_NUMBERS} numbers."
             )
 
 
 class SampledPlanes(nn.Module):
     """The field of one sampled scene; a `scenes.field.SceneField`. Positions: the normalised frame of the sample.
 
-    All planes are asked about every point (but see `seen_from`). Colour does not depend on the direction.
+    All planes are asked about every point (but see `seen_from` and `SampledPlanesConfig.first`). Colour does not depend
+    on the direction.
     """
 
     kind = "ib-planes"
@@ -108,6 +113,7 @@ class SampledPlanes(nn.Module):
             (1, 1) if polar is None else tuple(polar.shape[-2:]),
             half,
             own_plane,
+            () if alone.first is None else tuple(alone.first[0].nonzero()[:, 0].tolist()),
         )
         field = SampledPlanes(config).to(alone.perspective.device)
         for name, one in maps.items():
@@ -123,7 +129,11 @@ class SampledPlanes(nn.Module):
         """The planes as a batch of one scene."""
         present = torch.ones(1, self.config.views, dtype=torch.bool, device=self.device)
         polar = None if self.polar is None else self.polar[None]
-        return Planes(self.perspective[None], polar, self.world_to_camera[None], self.intrinsics[None], present)
+        first = None
+        if self.config.first:
+            first = torch.zeros_like(present)
+            first[:, list(self.config.first)] = True
+        return Planes(self.perspective[None], polar, self.world_to_camera[None], self.intrinsics[None], present, first)
 
     def seen_from(self, camera_to_world: Float[Tensor, "4 4"]) -> "SampledPlanes | KeptPlanes":
         """What a camera of the normalised frame is shown: this field; where `own_plane` is `drop`, from where a view

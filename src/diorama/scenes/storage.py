@@ -121,10 +121,12 @@ def load_scene(path: Path | str, device: str | torch.device = "cpu") -> Scene:
 def field_settings(config: Any) -> dict[str, Any]:
     """A field's settings as they are stored.
 
-    An own plane that is kept goes without saying, so that versions which knew nothing else read the scene.
+    An own plane that is kept goes without saying, and that no view is asked first, so that versions which knew nothing
+    else read the scene.
     """
     settings: dict[str, Any] = to_json(config)
-    return {name: value for name, value in settings.items() if (name, value) != ("own_plane", "keep")}
+    unsaid = (("own_plane", "keep"), ("first", ()))
+    return {name: value for name, value in settings.items() if (name, value) not in unsaid}
 
 
 def build_field(kind: str, settings: Mapping[str, Any]) -> nn.Module:

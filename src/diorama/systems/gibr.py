@@ -329,6 +329,9 @@ class GIBRSampling:
     """While views are denoised."""
     final_own_plane: OwnPlane = "keep"
     """In pictures of the finished scene from where one of its views was taken; other pictures ask all planes anyway."""
+    given_first: bool = True
+    """In the finished scene two or more given views are asked alone about what they have in their frames: what was
+    invented says less of it, and blurs it. A single view cannot tell depth, so with one all are asked."""
     coarse: int = 16
     fine: int = 16
     """Samples of a ray while views are denoised."""
@@ -385,6 +388,7 @@ def sample(
     schedule, still = model.config.schedule, given[..., None, None, None]
     start = schedule.sigma(torch.ones((), dtype=torch.float64)).to(known) * noise(known)
     times = even_times(sampling.steps)[:, None, None] * ~given.cpu()
+    first = asked_first(given) if sampling.given_first else None
     last: list[Planes] = []
     step = count()
 
@@ -396,9 +400,9 @@ def sample(
             without = denoised(model, views, given, x, t, sampling, blind=True, half=half, chunk=rays)[1]
             clean = (without + (1.0 + sampling.guidance) * (clean - without)).clamp(-1.0, 1.0)
         check_finite(clean, index + 1)
-        last[:] = [planes]
+        last[:] = [replace(planes, first=first)]
         if seen is not None:
-            seen(index, sampling.steps, from_signed(clean), planes)
+            seen(index, sampling.steps, from_signed(clean), last[0])
         return clean
 
     x = torch.where(still, known, start)
@@ -407,6 +411,12 @@ def sample(
     else:
         x = ddim(denoise, x, schedule, times, eta=sampling.eta, noise=noise if sampling.eta else None)
     return Sample(torch.where(still, views.images, from_signed(x).clamp(0.0, 1.0)), last[0])
+
+
+def asked_first(given: Bool[Tensor, "scene view"]) -> Bool[Tensor, "scene view"] | None:
+    """The given views of scenes that have two of them or more (see `GIBRSampling.given_first`); None where none has."""
+    first = given & (given.sum(1, keepdim=True) >= 2)
+    return first if bool(first.any()) else None
 
 
 def check_question(views: MultiViews, given: Bool[Tensor, "scene view"], sampling: GIBRSampling) -> None:
