@@ -141,7 +141,8 @@ class IBPlaneField(nn.Module):
         )  # fmt: skip
         if planes.first is not None:
             kept = first_asked(kept, features[..., config.channels] > 0, planes.first)
-            features = features * kept[..., None]
+            silent = ~kept[..., None]
+            features = features.masked_fill(silent, 0) if features.requires_grad else features.masked_fill_(silent, 0)
 
         def code(scene: int, piece: slice) -> Tensor:
             one = slice(scene, scene + 1)

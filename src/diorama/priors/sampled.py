@@ -86,14 +86,18 @@ class SampledPool:
     def __init__(self, views: SampledViews, config: SampledConfig) -> None:
         self.views, self.config = views, config
         self.trusted, self.depth_trusted = views.trust(config.doubt), views.depth_trust(config.doubt)
+        self.found: dict[tuple[bool, bool], Tensor] = {}
 
     def usable(self, step: int, steps: int) -> Int[Tensor, "n"]:
         """Flat indices of the pixels that have something to say at a step."""
-        config, counts = self.config, torch.zeros_like(self.trusted, dtype=torch.bool)
-        for weight, trusted in ((config.weight, self.trusted), (config.depth, self.depth_trusted)):
-            if weight.at(step, steps) > 0:
-                counts |= trusted > LEAST_TRUST
-        return counts.flatten().nonzero()[:, 0]
+        speaks = (self.config.weight.at(step, steps) > 0, self.config.depth.at(step, steps) > 0)
+        if speaks not in self.found:
+            counts = torch.zeros_like(self.trusted, dtype=torch.bool)
+            for some, trusted in zip(speaks, (self.trusted, self.depth_trusted), strict=True):
+                if some:
+                    counts |= trusted > LEAST_TRUST
+            self.found[speaks] = counts.flatten().nonzero()[:, 0]
+        return self.found[speaks]
 
     def speaks_at(self, step: int, steps: int) -> bool:
         """Whether a draw is due."""

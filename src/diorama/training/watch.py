@@ -53,4 +53,6 @@ class Watch:
         self.seen += 1
 
 
-ADVICE = "The last good checkpoint is kept; start again from it with a lower learning rate or a smaller clip."
+ADVICE = (
+    "The last good checkpoint is kept; start again from it with a lower learning rate (a network: or a smaller clip)."
+)
