@@ -99,11 +99,8 @@ class _PiecewiseMlp(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        saved, leak, compute = (
-            ctx.saved_tensors,
-            ctx.leak,
-            ctx.compute,
-        )  # read once: checkpoints compute them again at every reading
+        saved = ctx.saved_tensors  # read once: checkpoints compute them again at every reading
+        leak, compute = ctx.leak, ctx.compute
         layers = len(saved) // 2
         weights, given = saved[:layers], saved[layers:]
         products = [weight.to(compute) for weight in weights]
