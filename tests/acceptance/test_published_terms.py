@@ -18,7 +18,7 @@ from diorama.priors.schedule import constant
 
 STEPS = 1200
 MARGIN = 0.3
-"""dB of held-out views; measured with seed 0: 14.8, 17.5, 18.2 dB."""
+"""dB of held-out views; with seed 0 hit and frustum reach 17.5 dB, and with distortion 18.2."""
 
 
 @pytest.mark.slow
