@@ -7,7 +7,14 @@ import torch
 
 from diorama.cameras.pinhole import pixel_grid
 from diorama.cameras.undistortion import undistorted_cameras
-from diorama.data.square import on_background, square_crop
+from diorama.data.square import (
+    crop_cameras,
+    on_background,
+    square_crop,
+    square_tiles,
+    tile_cameras,
+    tile_windows,
+)
 from diorama.data.views import Views
 from diorama.errors import InputError, ViewsError
 from tests.data.tiny import ring
@@ -141,3 +148,42 @@ def test_a_background_is_seen_where_the_object_is_not():
     assert shown.depth.sum() == 8 * 24
     with pytest.raises(ViewsError, match="no object masks"):
         on_background(views, 1.0)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (24, 20), (25, 20), (20, 36), (64, 20), (61, 20), (40, 20), (41, 20)])
+def test_the_squares_of_a_photo_show_all_of_it_or_are_one(size):
+    windows, side = tile_windows(size), min(size)
+    assert all(window[2] == side for window in windows)
+    shown = torch.zeros(size[1], size[0])
+    for left, top, _ in windows:
+        shown[top : top + side, left : left + side] += 1
+        assert left + side <= size[0]
+        assert top + side <= size[1]
+    if max(size) <= 1.2 * side:
+        assert len(windows) == 1
+    else:
+        assert len(windows) == -(-max(size) // side)
+        assert float(shown.min()) >= 1
+
+
+def test_squares_and_their_cameras_see_the_same(rng):
+    views = painted(ring(3, 20, 44))
+    tiles, words = square_tiles(views, 10)
+    assert tiles.names == tuple(f"{name} ({part} of 3)" for name in views.names for part in (1, 2, 3))
+    torch.testing.assert_close(tiles.images, painted(tiles.cameras).images, atol=1e-5, rtol=0)
+    assert "3 squares of each, which show all of each" in words
+    apart = tile_cameras(views.cameras, 10)
+    points = 0.3 * torch.randn(9, 50, 3, generator=rng)
+    torch.testing.assert_close(apart.project(points), tiles.cameras.project(points))
+    middle = square_crop(views, 10)[0].cameras
+    torch.testing.assert_close(crop_cameras(views.cameras, 10).project(points[:3]), middle.project(points[:3]))
+
+
+def test_photos_of_several_shapes_become_as_many_squares_as_each_needs():
+    cameras = ring(2, 24, 16)
+    cameras.size[1] = torch.tensor([12, 12])
+    views = replace(painted(cameras), depth=torch.ones(2, 16, 24), object=torch.ones(2, 16, 24))
+    tiles, words = square_tiles(views, 8)
+    assert tiles.names == ("0.png (1 of 2)", "0.png (2 of 2)", "1.png")
+    assert len(tiles.depth) == len(tiles.object) == len(tiles.cameras) == 3
+    assert "1 to 2 squares of each, which show all of each" in words

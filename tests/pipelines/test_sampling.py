@@ -60,7 +60,7 @@ def test_the_scene_renders_as_the_models_planes_do(model, photos):
     scene = sample_scenes(model, photos, sampling=QUICK, seen=lambda index, state: states.append(state))[0]
     asked = question_of(model, photos)
     wanted = render_views(model, scene.field.planes, asked.views, "keep", which=torch.arange(3))
-    small = scene.cameras.resize(16, 16)
+    small = asked.cameras[:3]
     seen = scene.render(small)
     assert float(seen.colour.std()) > 0.01
     gap = (seen.colour - wanted.colour[0]).abs()  # samples lie elsewhere, and this field was never trained
@@ -83,7 +83,7 @@ def test_the_finished_scene_leaves_out_own_planes_where_that_is_asked_before_and
     wanted = render_views(
         model, dropped.field.planes, asked.views, "drop", which=torch.arange(3), sampling=dropped.sampling
     ).colour[0]
-    here = scene.cameras.resize(16, 16)
+    here = asked.cameras[:3]
     torch.testing.assert_close(dropped.render(here).colour, wanted, atol=1e-3, rtol=1e-3)
     kept, elsewhere = scene.render(here).colour, ring_cameras(1, 12, 12, elevation=2.0)
     assert float((kept - wanted).abs().amax()) > 0.01
@@ -108,15 +108,42 @@ def test_the_users_frame_is_kept(model, photos, scene):
     assert other.near == pytest.approx(way.scale * scene.near, rel=1e-2)
 
 
-def test_context_cameras_are_those_of_the_photos_cropped(photos, scene):
+def test_context_cameras_are_those_of_the_whole_photos(photos, scene):
     torch.testing.assert_close(scene.cameras.camera_to_world, photos.cameras.camera_to_world)
     assert scene.names == photos.names
     point = torch.tensor([[0.1, 0.2, 0.3]])
     before, _ = photos.cameras.project(point.expand(3, 1, 3))
     after, _ = scene.cameras.project(point.expand(3, 1, 3))
-    side = scene.cameras.size[0, 0]
-    torch.testing.assert_close((before - torch.tensor([2.0, 0.0])) * side / 20, after, atol=1e-4, rtol=0)
-    assert scene.thumbnails.shape == (3, 3, side, side)
+    assert scene.cameras.size.tolist() == [[24, 20]] * 3
+    torch.testing.assert_close(before, after, atol=1e-4, rtol=0)
+    torch.testing.assert_close(scene.thumbnails, photos.images[:, :3])
+
+
+def test_a_long_photo_is_several_views_and_one_photograph_of_the_scene(model):
+    views = exact_views(ring_cameras(2, 20, 36, arc=60.0))
+    asked = question_of(model, views)
+    assert asked.given == 4
+    assert len(asked.extra) == 1
+    assert asked.context.names == views.names
+    assert any("2 squares of each, which show all of each" in note for note in asked.notes)
+    origins = asked.cameras.origins
+    torch.testing.assert_close(origins[[0, 2]], origins[[1, 3]])
+    corners = torch.tensor([[0.0, 0.0], [16.0, 16.0]])
+    top, bottom = (asked.cameras[[tile]].unproject(corners[None])[0] for tile in (0, 1))
+    whole = views.cameras[[0]].unproject(torch.tensor([[[0.0, 0.0], [20.0, 36.0]]]))[0]
+    torch.testing.assert_close(torch.stack([top[0], bottom[1]]), whole, atol=1e-5, rtol=0)
+    scene = draw_scene(model, asked, sampling=QUICK)
+    assert scene.names == views.names
+    assert scene.cameras.size.tolist() == [[20, 36]] * 2
+    assert scene.field.config.views == 5
+    assert scene.field.config.first == (0, 1, 2, 3)
+
+
+def test_squares_of_a_single_photo_are_asked_with_all_others(model):
+    alone = exact_views(ring_cameras(1, 20, 36))
+    asked = question_of(model, alone)
+    assert (asked.given, len(asked.extra)) == (2, 2)
+    assert draw_scene(model, asked, sampling=QUICK).field.config.first == ()
 
 
 def test_the_same_seed_is_the_same_scene_and_another_one_is_not(model, photos, scene):
@@ -206,7 +233,7 @@ def test_views_that_look_apart_work_and_are_said(model, photos):
 
 @pytest.mark.parametrize("side", [6, 8, 500])
 def test_photos_of_any_size_become_the_models_square(model, side):
-    views = Views(torch.rand(2, 3, side, side + 3), ("a", "b"), ring_cameras(2, side + 3, side, arc=30.0))
+    views = Views(torch.rand(2, 3, side, side + 1), ("a", "b"), ring_cameras(2, side + 1, side, arc=30.0))
     asked = question_of(model, views)
     assert asked.views.images.shape == (1, 4, 3, 16, 16)
     assert any("enlarged" in note for note in asked.notes) == (side < 16)

@@ -1,5 +1,7 @@
 """Photos of any shape become squares of one size, and their cameras with them."""
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +16,15 @@ from diorama.data.resample import area_average
 from diorama.data.views import Views
 from diorama.errors import InputError, ViewsError
 
+Window = tuple[int, int, int]
+"""Of a photo: left, top and side of a square, pixels."""
+
+Cut = tuple[int, Window]
+"""A photo's number, and a square of it."""
+
+NEARLY_SQUARE = 1.2
+"""A photo that is at most so many times as long as it is wide is one square, its middle; a longer one is several."""
+
 
 def square_crop(views: Views, size: int) -> tuple[Views, str]:
     """The largest square in the middle of every photo at size x size pixels, and what became of the photos, in words.
@@ -22,25 +33,54 @@ def square_crop(views: Views, size: int) -> tuple[Views, str]:
     was. Lenses are straightened first. A principal point outside the crop stays valid. Photos without cameras are
     cropped alike; their focal hints are scaled.
     """
-    if size < 1 or len(views) == 0:
-        raise InputError(f"{len(views)} photos were to become {size} x {size} pixels. Needed: one of each at least.")
-    straight, blank = _straightened(views)
-    whole = straight.true_sizes
-    side = whole.amin(-1)
-    corner = torch.div(whole - side[:, None], 2, rounding_mode="floor")
-    windows = list(zip(*corner.T.tolist(), side.tolist(), strict=True))
-    ratio = size / side.to(torch.float32)
-    cropped = replace(
-        straight,
-        images=_each(straight.images, windows, size).clamp(0, 1),
-        cameras=None if straight.cameras is None else _cropped_cameras(straight.cameras, corner, ratio, size),
-        object=None if straight.object is None else _each(straight.object[:, None], windows, size)[:, 0].clamp(0, 1),
-        depth=None if straight.depth is None else _nearest(straight.depth, windows, size),
-        ignore=None if straight.ignore is None else _ignored(straight.ignore, windows, size),
-        focal_hints=None if straight.focal_hints is None else straight.focal_hints * ratio,
-        sizes=None,
-    )
-    return cropped, _in_words(views, cropped, whole, side, blank)
+    straight, blank = straightened(views)
+    cropped = _cut(straight, _middles(straight.true_sizes), size)
+    return cropped, _in_words(views, straight, cropped, [1] * len(views), blank)
+
+
+def square_tiles(views: Views, size: int) -> tuple[Views, str]:
+    """Every photo as squares of size x size pixels which together show all of it, and what was done, in words.
+
+    A photo that is nearly a square is its middle one, under its own name; the squares of a longer one overlap, and are
+    called `NAME (1 of 2)`. All else is as in `square_crop`. The squares of a photo have one pose, and principal points
+    of their own, which may lie outside of them.
+    """
+    straight, blank = straightened(views)
+    tiles = [tile_windows(one) for one in _pairs(straight.true_sizes)]
+    cut = _cut(straight, _numbered(tiles), size)
+    names = tuple(
+        name if len(windows) == 1 else f"{name} ({number + 1} of {len(windows)})"
+        for name, windows in zip(views.names, tiles, strict=True) for number in range(len(windows))
+    )  # fmt: skip
+    cut = replace(cut, names=names)
+    return cut, _in_words(views, straight, cut, [len(windows) for windows in tiles], blank)
+
+
+def crop_cameras(cameras: Cameras, size: int) -> Cameras:
+    """The cameras of `square_crop`, of pinhole cameras alone."""
+    return _cut_cameras(cameras, _middles(cameras.size), size)
+
+
+def tile_cameras(cameras: Cameras, size: int) -> Cameras:
+    """The cameras of `square_tiles`, of pinhole cameras alone."""
+    return _cut_cameras(cameras, _numbered(map(tile_windows, _pairs(cameras.size))), size)
+
+
+def middle_window(size: tuple[int, int]) -> Window:
+    """The largest square in the middle of a photo of (width, height) pixels."""
+    width, height = size
+    side = min(width, height)
+    return (width - side) // 2, (height - side) // 2, side
+
+
+def tile_windows(size: tuple[int, int]) -> list[Window]:
+    """As few of the largest squares as cover a photo of (width, height) pixels, evenly from one end to the other."""
+    side, longer = min(size), max(size)
+    if longer <= NEARLY_SQUARE * side:
+        return [middle_window(size)]
+    count = math.ceil(longer / side)
+    starts = [round(number * (longer - side) / (count - 1)) for number in range(count)]
+    return [(start, 0, side) if size[0] == longer else (0, start, side) for start in starts]
 
 
 def on_background(views: Views, shade: float) -> Views:
@@ -52,7 +92,7 @@ def on_background(views: Views, shade: float) -> Views:
     return replace(views, images=views.images * coverage + shade * (1 - coverage), depth=depth)
 
 
-def _straightened(views: Views) -> tuple[Views, float]:
+def straightened(views: Views) -> tuple[Views, float]:
     """Views as pinholes would have taken them, and the share of their pixels that no photo holds (black, ignored)."""
     if views.cameras is None or views.cameras.lens == "pinhole":
         return views, 0.0
@@ -71,70 +111,102 @@ def _straightened(views: Views) -> tuple[Views, float]:
     ) / inside
 
 
-def _cropped_cameras(
-    cameras: Cameras, corner: Int[Tensor, "view 2"], ratio: Float[Tensor, "view"], size: int
-) -> Cameras:
-    scale = ratio[:, None].to(cameras.focal)
+def _pairs(sizes: Int[Tensor, "view wh=2"]) -> list[tuple[int, int]]:
+    return [(width, height) for width, height in sizes.tolist()]
+
+
+def _numbered(windows: Iterable[Sequence[Window]]) -> list[Cut]:
+    return [(index, window) for index, some in enumerate(windows) for window in some]
+
+
+def _middles(sizes: Int[Tensor, "view wh=2"]) -> list[Cut]:
+    return list(enumerate(map(middle_window, _pairs(sizes))))
+
+
+def _cut(views: Views, cuts: Sequence[Cut], size: int) -> Views:
+    """Squares of photos at size x size pixels, each under the name of its photo."""
+    if size < 1 or not cuts:
+        raise InputError(f"{len(views)} photos were to become {size} x {size} pixels. Needed: one of each at least.")
+    photo = torch.tensor([index for index, _ in cuts])
+    ratio = size / torch.tensor([side for _, (_, _, side) in cuts], dtype=torch.float32)
     return replace(
-        cameras,
-        focal=cameras.focal * scale,
-        centre=(cameras.centre - corner.to(cameras.centre)) * scale,
-        size=torch.full_like(cameras.size, size),
+        views,
+        names=tuple(views.names[index] for index in photo.tolist()),
+        images=_each(views.images, cuts, size).clamp(0, 1),
+        cameras=None if views.cameras is None else _cut_cameras(views.cameras, cuts, size),
+        object=None if views.object is None else _each(views.object[:, None], cuts, size)[:, 0].clamp(0, 1),
+        depth=None if views.depth is None else _nearest(views.depth, cuts, size),
+        ignore=None if views.ignore is None else _ignored(views.ignore, cuts, size),
+        bounds=None if views.bounds is None else views.bounds[photo],
+        focal_hints=None if views.focal_hints is None else views.focal_hints[photo] * ratio,
+        sizes=None,
     )
 
 
-def _each(
-    pictures: Float[Tensor, "view c h w"], windows: list[tuple[int, int, int]], size: int
-) -> Float[Tensor, "view c size size"]:
-    """Square windows (left, top, side) of pictures, resampled."""
-    result = pictures.new_empty(len(pictures), pictures.shape[1], size, size)
-    for index, (left, top, side) in enumerate(windows):
+def _cut_cameras(cameras: Cameras, cuts: Sequence[Cut], size: int) -> Cameras:
+    each = cameras[torch.tensor([index for index, _ in cuts])]
+    windows = torch.tensor([window for _, window in cuts]).to(each.focal)
+    scale = size / windows[:, 2:]
+    return replace(
+        each,
+        focal=each.focal * scale,
+        centre=(each.centre - windows[:, :2]) * scale,
+        size=torch.full_like(each.size, size),
+    )
+
+
+def _each(pictures: Float[Tensor, "view c h w"], cuts: Sequence[Cut], size: int) -> Float[Tensor, "square c size size"]:
+    """Squares of pictures, resampled."""
+    result = pictures.new_empty(len(cuts), pictures.shape[1], size, size)
+    for place, (index, (left, top, side)) in enumerate(cuts):
         window = pictures[index, :, top : top + side, left : left + side]
         if side == size:
-            result[index] = window
+            result[place] = window
         elif side > size:
             averaged = area_average(window.permute(1, 2, 0).cpu().numpy(), size, size)
-            result[index] = torch.from_numpy(np.ascontiguousarray(averaged.transpose(2, 0, 1)))
+            result[place] = torch.from_numpy(np.ascontiguousarray(averaged.transpose(2, 0, 1)))
         else:
-            result[index] = interpolate(window[None], (size, size), mode="bilinear", align_corners=False)[0]
+            result[place] = interpolate(window[None], (size, size), mode="bilinear", align_corners=False)[0]
     return result
 
 
-def _nearest(
-    planes: Float[Tensor, "view h w"], windows: list[tuple[int, int, int]], size: int
-) -> Float[Tensor, "view size size"]:
-    """Square windows of maps whose values must not mix: the value at the centre of each new pixel."""
-    result = planes.new_empty(len(planes), size, size)
-    for index, (left, top, side) in enumerate(windows):
+def _nearest(planes: Float[Tensor, "view h w"], cuts: Sequence[Cut], size: int) -> Float[Tensor, "square size size"]:
+    """Squares of maps whose values must not mix: the value at the centre of each new pixel."""
+    result = planes.new_empty(len(cuts), size, size)
+    for place, (index, (left, top, side)) in enumerate(cuts):
         places = ((torch.arange(size) + 0.5) * (side / size)).long().clamp_max(side - 1)
-        result[index] = planes[index, top + places[:, None], left + places]
+        result[place] = planes[index, top + places[:, None], left + places]
     return result
 
 
 def _ignored(
-    ignore: Bool[Tensor, "view h w"], windows: list[tuple[int, int, int]], size: int
-) -> Bool[Tensor, "view size size"] | None:
+    ignore: Bool[Tensor, "view h w"], cuts: Sequence[Cut], size: int
+) -> Bool[Tensor, "square size size"] | None:
     """Which new pixels hold any part of an ignored one; None where none does."""
-    touched = _each(ignore[:, None].float(), windows, size)[:, 0] > 1e-6
+    touched = _each(ignore[:, None].float(), cuts, size)[:, 0] > 1e-6
     return touched if bool(touched.any()) else None
 
 
-def _in_words(
-    views: Views, cropped: Views, whole: Int[Tensor, "view 2"], side: Int[Tensor, "view"], blank: float
-) -> str:
-    """What `square_crop` did."""
-    first = f"{int(whole[0, 0])}x{int(whole[0, 1])}"
+def _in_words(views: Views, straight: Views, cut: Views, counts: Sequence[int], blank: float) -> str:
+    """What became of the photos. counts: squares of each."""
+    whole = straight.true_sizes
+    side, first = whole.amin(-1), f"{int(whole[0, 0])}x{int(whole[0, 1])}"
     same = bool((whole == whole[0]).all())
-    kept = float((side.double().square() / whole.prod(-1)).mean())
+    several = torch.tensor(counts) > 1
+    kept = float(torch.where(several, 1.0, side.double().square() / whole.prod(-1)).mean())
     text = f"{len(views)} photos of {first}{'' if same else ' and other sizes'}: "
-    text += "all of each" if kept == 1.0 else f"the middle square of each ({100 * kept:.0f} % of it)"
-    size, least = cropped.images.shape[-1], int(side.amin())
+    fewest, most = min(counts), max(counts)
+    if most > 1:
+        text += f"{most if fewest == most else f'{fewest} to {most}'} squares of each, which show "
+    share = f"{100 * kept:.0f} % of it"
+    text += "all of each" if kept == 1.0 else share if most > 1 else f"the middle square of each ({share})"
+    size, least = cut.images.shape[-1], int(side.amin())
     how = "shrunk to" if least > size else "enlarged to" if least < size else "at"
     text += f", {how} {size}x{size}"
     if views.cameras is not None and views.cameras.lens != "pinhole":
         text += f"; {views.cameras.lens} lenses straightened, {100 * blank:.1f} % of the pixels are beyond the photos"
-    if cropped.cameras is not None:
-        centre = cropped.cameras.centre
+    if cut.cameras is not None:
+        centre = cut.cameras.centre
         outside = int(((centre < 0) | (centre > size)).any(-1).sum())
         text += f"; {outside} principal points lie outside" if outside else ""
     return text

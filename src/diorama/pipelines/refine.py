@@ -9,6 +9,7 @@ import torch
 from diorama.cameras.cover import cover
 from diorama.cameras.pinhole import Cameras, join_cameras
 from diorama.cameras.poses import Similarity
+from diorama.data.square import crop_cameras, tile_cameras
 from diorama.data.views import Views
 from diorama.errors import InputError
 from diorama.nets.pretrained import shipped
@@ -111,10 +112,10 @@ def stereo_depth(train: Views, geometry: Geometry) -> ContextDepth | None:
 
 
 def looked_from(scene: Scene, config: RefineConfig) -> Cameras:
-    """The context cameras of a sampled scene and others around them, user frame, with few pixels."""
-    normal = scene.similarity.apply_cameras(scene.cameras).resize(config.pixels, config.pixels)
-    more = cover(normal, config.views)
-    return scene.similarity.inverse().apply_cameras(join_cameras([normal, more]))
+    """The squares of a sampled scene's photographs and places around them, user frame, with few pixels."""
+    normal = scene.similarity.apply_cameras(scene.cameras)
+    more = cover(crop_cameras(normal, config.pixels), config.views)
+    return scene.similarity.inverse().apply_cameras(join_cameras([tile_cameras(normal, config.pixels), more]))
 
 
 def mean_depth(seen: Sequence[Rendering]) -> torch.Tensor:

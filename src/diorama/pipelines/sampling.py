@@ -1,7 +1,7 @@
 """Scenes drawn from a multi-view model: photographs (or none) and cameras in, scenes in the user's frame out.
 
-Photographs are cropped to the model's square, cameras are normalised, further cameras are added for which the model
-invents pictures (`cameras.cover`), and every draw of `systems.gibr.sample` becomes one `Scene`.
+Photographs become squares of the model's size, several of a long one; cameras are normalised, further cameras are added
+for which the model invents pictures (`cameras.cover`), and every draw of `systems.gibr.sample` becomes one `Scene`.
 """
 
 import math
@@ -14,14 +14,16 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 import diorama
 from diorama.cameras.cover import CoverConfig, cover
 from diorama.cameras.pinhole import Cameras, join_cameras
 from diorama.cameras.poses import Similarity, capture_shape, gaze
+from diorama.cameras.undistortion import undistorted_cameras
 from diorama.data.multiview import MultiViews, normalise_cameras
 from diorama.data.scale import scene_scale
-from diorama.data.square import on_background, square_crop
+from diorama.data.square import crop_cameras, on_background, square_tiles, straightened
 from diorama.data.view_choice import viewing_distance
 from diorama.data.views import Frame, Views
 from diorama.diffusion.samplers import noise_from_seeds
@@ -45,7 +47,11 @@ FIELD_OF_VIEW = math.radians(55.0)
 """Along the longer side of a photograph that says nothing of its lens."""
 
 SHOWN = (2, 128)
-"""Context pictures have so many times the model's pixels a side, at least so many, and no more than the photos have."""
+"""Context pictures have so many times the model's pixels along their shorter side, at least so many, and no more than
+the photos have."""
+
+ONE_PLACE = 1e-5
+"""Cameras that are no farther apart than this (units of the normalised frame) stand in one place."""
 
 WEIGHED, DRAWN = 64, 24
 """Samples of a ray of a sampled scene: so many only looked up (`SampledPlanes.proposal`), so many asked for colour."""
@@ -86,26 +92,31 @@ class ExtraViews:
 class Question:
     """What a model is asked: one scene, the given views first, then those that it invents.
 
-    views: normalised, on the CPU; similarity leads from the user's frame there. context: what the scene shows as its
-    photographs, square, cameras in the user's frame. extra: the invented views' cameras, user frame. notes: what was
-    done and why, a line each.
+    views: normalised, on the CPU; a long photograph is several of them. given: how many of them are of photographs.
+    similarity leads from the user's frame there. context: what the scene shows as its photographs, whole, lenses
+    straightened, cameras in the user's frame. cameras: of all views, user frame. notes: what was done and why, a line
+    each.
     """
 
     views: MultiViews
     given: int
     similarity: Similarity
     context: Views
-    extra: Cameras
+    cameras: Cameras
     background: Background
     hashes: dict[str, str]
     notes: tuple[str, ...]
 
     @property
-    def cameras(self) -> Cameras:
-        """Of all views, given ones first; user frame."""
-        given = self.context.cameras
-        assert given is not None
-        return join_cameras([given[: self.given], self.extra.to(given.focal.device, given.focal.dtype)])
+    def extra(self) -> Cameras:
+        """The invented views' cameras, user frame."""
+        return self.cameras[self.given :]
+
+    @property
+    def in_one_place(self) -> bool:
+        """Whether all given views were taken from one place, so that they show no depth."""
+        places = self.views.camera_to_world[0, : self.given, :3, 3]
+        return len(places) > 0 and bool((places - places[0]).norm(dim=-1).amax() <= ONE_PLACE)
 
 
 @dataclass(frozen=True)
@@ -178,28 +189,43 @@ def question_of(
     if photos.object is not None:
         photos = on_background(photos, 1.0)
         notes.append("objects are put before a white background, and the scene is drawn so")
-    square, cropped = square_crop(photos, model.config.pixels)
-    notes.append(f"crop: {cropped}")
-    shown, _ = square_crop(photos, shown_side(photos, model.config.pixels))
+    square, cut = square_tiles(photos, model.config.pixels)
+    notes.append(f"crop: {cut}")
     assert square.cameras is not None
+    assert photos.cameras is not None
+    middle = crop_cameras(undistorted_cameras(photos.cameras), model.config.pixels)
     distance, told = distance_of(photos, known_distance, poses)
     notes.append(f"scale: {told}")
-    normal, similarity = normalise_cameras(square.cameras, 0, known_distance=distance)
-    count = extra.beside(len(views), model.config.views)
+    normal, similarity = normalise_cameras(middle, 0, known_distance=distance)
+    tiles, back = similarity.apply_cameras(square.cameras), similarity.inverse()
+    count = extra.beside(len(square), model.config.views)
     more = cover(normal, count, config=extra.where)
     notes.append(f"{len(views)} photos are given, {count} further views are invented")
-    notes += more_than_learned(model, len(views) + count)
-    asked = one_scene(square.images, join_cameras([normal, more]))
+    notes += more_than_learned(model, len(square) + count)
+    more_there = back.apply_cameras(more).to(square.cameras.focal.device, square.cameras.focal.dtype)
     return Question(
-        asked,
-        len(views),
+        one_scene(square.images, join_cameras([tiles, more])),
+        len(square),
         similarity,
-        shown,
-        similarity.inverse().apply_cameras(more),
+        shown_whole(photos, shown_side(photos, model.config.pixels)),
+        join_cameras([square.cameras, more_there]),
         "white" if photos.object is not None else model.config.background,
         input_hashes(views),
         tuple(notes),
     )
+
+
+def shown_whole(photos: Views, side: int) -> Views:
+    """Photographs as a scene shows them: lenses straightened, the shortest side of all of them `side` pixels."""
+    straight, _ = straightened(photos)
+    assert straight.cameras is not None
+    cameras = straight.cameras
+    share = side / int(cameras.size.amin())
+    sizes = (cameras.size * share).round().long().tolist()
+    height, width = (max(1, round(share * length)) for length in straight.images.shape[-2:])
+    small = [cameras[index : index + 1].resize(*one) for index, one in enumerate(sizes)]
+    images = interpolate(straight.images[:, :3], (height, width), mode="area" if share < 1 else "bilinear")
+    return Views(images, straight.names, join_cameras(small), frame=straight.frame, layout=straight.layout)
 
 
 def more_than_learned(model: GIBR, views: int) -> tuple[str, ...]:
@@ -310,6 +336,8 @@ def draw_scene(
     device = next(model.parameters()).device
     views = asked.views.to(device)
     given = torch.arange(views.images.shape[1], device=device)[None] < asked.given
+    if asked.in_one_place:  # such views are one, which cannot tell depth
+        sampling = replace(sampling, given_first=False)
     started = time.perf_counter()
     about = (provenance or {}) | {
         "method": "gibr", "seed": seed, "sample": index, "steps": sampling.steps, "sampling": to_json(sampling),
