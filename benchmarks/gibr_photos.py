@@ -36,8 +36,8 @@ from diorama.pipelines.draw import Drawing
 from diorama.pipelines.evaluate import on_white
 from diorama.pipelines.fit import measure_geometry
 from diorama.pipelines.presets import FitPreset, few, without
+from diorama.pipelines.question import ExtraViews
 from diorama.pipelines.reconstruct import choose_device, reconstruct
-from diorama.pipelines.sampling import ExtraViews
 from diorama.scenes.config import to_json
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import load_scene

@@ -19,7 +19,7 @@ from diorama.diffusion.samplers import noise_from_seeds
 from diorama.eval.measure import HeldOut
 from diorama.eval.report import panels
 from diorama.pipelines.gibr import WORLD_VIEWS, ZOOM
-from diorama.pipelines.sampling import ExtraViews
+from diorama.pipelines.question import ExtraViews
 from diorama.scenes.pictures import Pictures, render_views
 from diorama.streams import stream
 from diorama.systems.gibr import GIBR, GIBRSampling, sample

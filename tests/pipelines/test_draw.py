@@ -17,8 +17,8 @@ from diorama.pipelines.evaluate import evaluate
 from diorama.pipelines.evaluate_several import evaluate_several, several_text
 from diorama.pipelines.live import LiveWindow
 from diorama.pipelines.priors import choose_method, open_gibr, why_method
+from diorama.pipelines.question import ExtraViews
 from diorama.pipelines.reconstruct import reconstruct
-from diorama.pipelines.sampling import ExtraViews
 from diorama.pipelines.uncertainty import sample_folders
 from diorama.priors.prior import NullPrior
 from diorama.scenes.denoising import load_denoising

@@ -7,12 +7,13 @@ import torch
 
 from diorama.cameras.poses import Similarity
 from diorama.data.scale import scene_scale
+from diorama.data.square import tile_cameras
 from diorama.errors import InputError
 from diorama.pipelines.draw import Drawing
 from diorama.pipelines.fit import Geometry
 from diorama.pipelines.live import LiveWindow
 from diorama.pipelines.reconstruct import reconstruct
-from diorama.pipelines.refine import RefineConfig, mean_depth, sampled_views, stereo_depth
+from diorama.pipelines.refine import RefineConfig, looked_from, mean_depth, sampled_views, stereo_depth
 from diorama.pipelines.sampling import sample_scenes
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import load_scene
@@ -48,6 +49,16 @@ def refine(photos, model, **more):
         photos, method="gibr", refine=True, prior=model, drawing=Drawing(2, QUICK), device="cpu", steps=6, split="none",
         **more,
     )  # fmt: skip
+
+
+def test_samples_of_long_photos_are_looked_at_in_all_their_squares(model):
+    long = exact_views(ring_cameras(2, 20, 36, arc=60.0))
+    scene = sample_scenes(model, long, sampling=QUICK)[0]
+    cameras = looked_from(scene, FEW)
+    assert cameras.size.tolist() == [[8, 8]] * (4 + FEW.views)
+    wanted = tile_cameras(long.cameras, 8)
+    torch.testing.assert_close(cameras[:4].origins, wanted.origins, atol=1e-4, rtol=0)
+    torch.testing.assert_close(cameras[:4].centre, wanted.centre, atol=1e-4, rtol=0)
 
 
 def test_a_sample_compared_with_itself_has_no_spread_and_two_have_their_mean(scenes, photos):

@@ -12,15 +12,8 @@ from diorama.cameras.rotations import axis_rotation
 from diorama.data.views import Views
 from diorama.errors import InputError, ViewsError
 from diorama.fields.sampled_planes import SampledPlanes
-from diorama.pipelines.sampling import (
-    ExtraViews,
-    chunk_of,
-    depth_limits,
-    draw_scene,
-    question_of,
-    sample_scenes,
-    seed_of,
-)
+from diorama.pipelines.question import ExtraViews, question_of
+from diorama.pipelines.sampling import chunk_of, depth_limits, draw_scene, sample_scenes, seed_of
 from diorama.scenes.pictures import render_views
 from diorama.scenes.storage import load_scene
 from diorama.systems.gibr import GIBRSampling, SamplingError

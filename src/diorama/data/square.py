@@ -43,7 +43,7 @@ def square_tiles(views: Views, size: int) -> tuple[Views, str]:
 
     A photo that is nearly a square is its middle one, under its own name; the squares of a longer one overlap, and are
     called `NAME (1 of 2)`. All else is as in `square_crop`. The squares of a photo have one pose, and principal points
-    of their own, which may lie outside of them.
+    of their own, which may lie outside of them. InputError without a photo or a pixel, here and in `square_crop`.
     """
     straight, blank = straightened(views)
     tiles = [tile_windows(one) for one in _pairs(straight.true_sizes)]
@@ -57,12 +57,12 @@ def square_tiles(views: Views, size: int) -> tuple[Views, str]:
 
 
 def crop_cameras(cameras: Cameras, size: int) -> Cameras:
-    """The cameras of `square_crop`, of pinhole cameras alone."""
+    """The cameras of `square_crop`, without photos: one each, size x size pixels. They must be pinholes."""
     return _cut_cameras(cameras, _middles(cameras.size), size)
 
 
 def tile_cameras(cameras: Cameras, size: int) -> Cameras:
-    """The cameras of `square_tiles`, of pinhole cameras alone."""
+    """The cameras of `square_tiles`, without photos: in its order, size x size pixels. They must be pinholes."""
     return _cut_cameras(cameras, _numbered(map(tile_windows, _pairs(cameras.size))), size)
 
 

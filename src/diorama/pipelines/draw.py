@@ -14,7 +14,8 @@ from diorama.data.views import Views
 from diorama.errors import InputError
 from diorama.pipelines.fit_run import Callback, Progress, Say, quiet
 from diorama.pipelines.priors import Method
-from diorama.pipelines.sampling import Denoised, ExtraViews, Question, draw_scene, question_of
+from diorama.pipelines.question import ExtraViews, Question, question_of
+from diorama.pipelines.sampling import Denoised, draw_scene
 from diorama.pipelines.uncertainty import SPREAD, STORED_SIDE, Several, gather_samples, make_samples, save_spread
 from diorama.pipelines.workspace import Workspace
 from diorama.scenes.config import to_json
@@ -127,7 +128,7 @@ class DrawRun:
         return next(self.model.parameters()).device
 
     def question(self, train: Views, poses: Cameras | None = None) -> Question:
-        """What the model is asked about photos, said aloud. poses: see `sampling.question_of`."""
+        """What the model is asked about photos, said aloud. poses: see `question.question_of`."""
         asked = question_of(
             self.model, train, poses=poses, known_distance=self.drawing.distance,
             extra=self.drawing.extra.under(self.drawing.sampling),
@@ -148,7 +149,7 @@ class DrawRun:
     ) -> Scene:
         """The first of all samples of the photos in `train`; the others and the spread lie beside it in `output`.
 
-        test: photos that are held out. poses: cameras of all photos; see `sampling.question_of`.
+        test: photos that are held out. poses: cameras of all photos; see `question.question_of`.
         """
         asked = self.question(train, poses)
         held = test.cameras if len(test) else None

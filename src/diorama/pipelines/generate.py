@@ -24,8 +24,8 @@ from diorama.pipelines.fit_run import Callback, Progress, Say, quiet
 from diorama.pipelines.live import LiveWindow
 from diorama.pipelines.priors import SHIPPED_GIBR, open_gibr
 from diorama.pipelines.quantities import parse_bytes
+from diorama.pipelines.question import LEAST_VIEWS, SHOWN, Question, more_than_learned, one_scene
 from diorama.pipelines.reconstruct import choose_device
-from diorama.pipelines.sampling import LEAST_VIEWS, SHOWN, Question, more_than_learned, one_scene
 from diorama.pipelines.workspace import Workspace
 from diorama.pipelines.worlds import sheet
 from diorama.scenes.config import to_json

@@ -28,8 +28,8 @@ from diorama.pipelines.live import LiveWindow
 from diorama.pipelines.presets import FEW_PHOTOS, FitPreset, PresetName
 from diorama.pipelines.priors import Method, choose_method, why_method
 from diorama.pipelines.quantities import parse_bytes, parse_seconds
+from diorama.pipelines.question import ExtraViews
 from diorama.pipelines.refine import drawn_views, prior_beside, stereo_depth
-from diorama.pipelines.sampling import ExtraViews
 from diorama.pipelines.uncertainty import Several, fit_several, sample_folders
 from diorama.pipelines.workspace import Workspace, input_hashes
 from diorama.priors.prior import Prior

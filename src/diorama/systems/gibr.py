@@ -69,7 +69,7 @@ class GIBRConfig:
     steps: int = 1000
     """Of the discrete cosine schedule."""
     pixels: int = 48
-    """Side of the pictures that it learned from; photographs are cropped and resized to it."""
+    """Side of the pictures that it learned from; photographs become squares of it."""
     views: int = 4
     """Views that it was given at once while it learned, clean or noisy; any number will do."""
 
