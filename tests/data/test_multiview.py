@@ -241,6 +241,33 @@ def test_photos_are_read_no_larger_than_needed(scenes):
     assert not any(depth for *_, depth in asked)
 
 
+def test_squares_anywhere_are_off_the_middle_and_sometimes_two_of_one_photo(scenes):
+    batches = SceneBatches(scenes.subset([0, 1]), batch=80, views=4, size=8, squares="anywhere")
+    views = MultiViews.from_batch(batches(0))
+    assert same(batches(0), batches(0))
+    assert float((views.centre - 4).abs().max()) > 2
+    distances = torch.cdist(views.camera_to_world[..., :3, 3], views.camera_to_world[..., :3, 3])
+    together = ((distances < 1e-3).flatten(1).sum(1) - 4) // 2
+    assert together.unique().tolist() == [0, 1]
+    assert 0.1 < float(together.float().mean()) < 0.4
+    middle = MultiViews.from_batch(replace(batches, squares="middle")(0))
+    assert torch.equal(middle.centre, torch.full_like(middle.centre, 4.0))
+
+
+def test_photos_of_squares_anywhere_are_read_so_that_squares_are_never_enlarged(scenes):
+    sizes = []
+
+    class Watched(type(scenes)):
+        def read(self, index, frames=None, max_side=None, depth=True):
+            views = super().read(index, frames, max_side, depth)
+            sizes.append(min(views.images.shape[-2:]))
+            return views
+
+    watched = Watched(scenes.place, scenes.layout, scenes.names, scenes.find).subset([0, 1])
+    SceneBatches(watched, batch=12, views=3, size=8, squares="anywhere")(0)
+    assert set(sizes) == {12}
+
+
 def test_scenes_that_cannot_be_used_are_passed_over_and_said(tmp_path):
     posed_folder(tmp_path / "good", ring(5))
     posed_folder(tmp_path / "short", ring(2))

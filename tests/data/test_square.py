@@ -12,6 +12,7 @@ from diorama.data.square import (
     on_background,
     square_crop,
     square_tiles,
+    squares_anywhere,
     tile_cameras,
     tile_windows,
 )
@@ -187,3 +188,27 @@ def test_photos_of_several_shapes_become_as_many_squares_as_each_needs():
     assert tiles.names == ("0.png (1 of 2)", "0.png (2 of 2)", "1.png")
     assert len(tiles.depth) == len(tiles.object) == len(tiles.cameras) == 3
     assert "1 to 2 squares of each, which show all of each" in words
+
+
+def test_squares_anywhere_fit_their_cameras_and_lie_all_over_the_photo(rng):
+    views = painted(ring(64, 36, 24))
+    squares = squares_anywhere(views, 16, rng, 1.0)
+    torch.testing.assert_close(squares.images, painted(squares.cameras).images, atol=2e-3, rtol=0)
+    left, top = (views.cameras.centre - squares.cameras.centre * (24 / 16)).unbind(-1)
+    assert (left.round().min(), left.round().max()) == (0, 12)
+    assert left.round().unique().numel() > 8
+    torch.testing.assert_close(top, torch.zeros(64), atol=1e-5, rtol=0)  # as high as the photo
+
+
+def test_squares_anywhere_of_one_call_have_one_size_between_its_bounds():
+    views = painted(ring(3, 36, 24))
+    sides = []
+    for seed in range(40):
+        squares = squares_anywhere(views, 16, torch.Generator().manual_seed(seed), 2 / 3)
+        scales = squares.cameras.focal / views.cameras.focal
+        scale = scales.mean()
+        torch.testing.assert_close(scales, scale.expand_as(scales))
+        sides.append(16 / float(scale))
+        corner = views.cameras.centre - squares.cameras.centre / scale
+        assert bool(((corner > -1e-4) & (corner + sides[-1] < views.cameras.size + 1e-4)).all())
+    assert 16 - 1e-4 <= min(sides) < 17 < 23 < max(sides) <= 24 + 1e-4

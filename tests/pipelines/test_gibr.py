@@ -131,10 +131,10 @@ def test_every_step_of_endless_worlds_has_its_own_and_is_the_same_when_asked_aga
     recipe = gibr_recipe("tiny")
     recipe = replace(recipe, batch=2, config=replace(recipe.config, pixels=16, views=2))
 
-    def data(rank=0, ranks=1, worlds=0):
+    def data(rank=0, ranks=1, worlds=0, squares="middle"):
         return scenes_of_worlds(
             tmp_path / "scenes", recipe, 0, Share(rank, ranks), worlds=worlds, kinds=("object",), textures=None,
-            say=quiet,
+            squares=squares, say=quiet,
         )  # fmt: skip
 
     one = data()
@@ -148,5 +148,11 @@ def test_every_step_of_endless_worlds_has_its_own_and_is_the_same_when_asked_aga
     assert torch.equal(again.batch_at(1)["images"], batches[1]["images"])
     assert torch.equal(again.held_out.images, one.held_out.images)
     assert float(one.held_out.depth.amax()) > 0
+    anywhere = data(squares="anywhere")
+    assert torch.equal(anywhere.held_out.images, one.held_out.images), "judged as ever, so that figures compare"
+    assert anywhere.facts == one.facts | {"squares": "anywhere"}
+    centre = anywhere.batch_at(0)["centre"]
+    assert centre.shape == (2, 3, 2)
+    assert float((centre - 8).abs().amax()) > 1 > float((one.batch_at(0)["centre"] - 8).abs().amax())
     with pytest.raises(InputError, match="-1 worlds"):
         data(worlds=-1)

@@ -7,6 +7,7 @@ but the cameras decides it: no points, no masks, no up direction. Source: spec o
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -17,7 +18,7 @@ from diorama.cameras.conditioning import pluecker_rays, pose_numbers, relative_i
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import Similarity
 from diorama.data.scene_sets import SceneSet
-from diorama.data.square import on_background, square_crop
+from diorama.data.square import on_background, square_crop, squares_anywhere
 from diorama.data.view_choice import LEAST_BASELINE, choose_views, viewing_distance
 from diorama.data.views import Views
 from diorama.errors import InputError, ViewsError
@@ -25,6 +26,15 @@ from diorama.streams import stream
 
 TRIES = 16
 """Scenes that are drawn in a row before it is said that none of them can be used."""
+
+Squares = Literal["middle", "anywhere"]
+"""Which square of its photo a view shows; see `SceneBatches.squares`."""
+
+LEAST_SHARE = 2 / 3
+"""Of a photo's shorter side, the least that a square anywhere in it has [ours]."""
+
+TWINS = 0.25
+"""Share of the scenes with squares anywhere of which two views are squares of one photo [ours]."""
 
 TENSORS = ("images", "camera_to_world", "focal", "centre", "depth")
 
@@ -204,6 +214,9 @@ class SceneBatches:
     least_baseline: float = LEAST_BASELINE
     depth: bool = False
     """Read depth maps too, where there are any; without, depth is 0."""
+    squares: Squares = "middle"
+    """Which square of its photo a view shows: the largest in the middle, or one anywhere, `LEAST_SHARE` of that or
+    more. Of scenes with squares anywhere a share of `TWINS` shows two squares of one photo, as long photos are read."""
     background: float | None = None
     """Grey value put behind the objects of scenes that come with masks; None leaves photos as they are."""
     rank: int = 0
@@ -244,14 +257,22 @@ class SceneBatches:
 
     def _read(self, index: int, generator: torch.Generator) -> Views:
         cameras = self.scenes.cameras(index)
-        chosen = torch.tensor(choose_views(cameras, self.views, generator, self.least_baseline))
-        chosen = chosen[torch.randperm(self.views, generator=generator)]
-        views = self.scenes.read(index, chosen.tolist(), _reading_side(cameras[chosen], self.size), self.depth)
-        if len(views) < self.views:
+        anywhere = self.squares == "anywhere"
+        twins = anywhere and self.views > 2 and float(torch.rand((), generator=generator)) < TWINS
+        count = self.views - twins
+        chosen = torch.tensor(choose_views(cameras, count, generator, self.least_baseline))
+        chosen = chosen[torch.randperm(count, generator=generator)]
+        side = math.ceil(self.size / LEAST_SHARE) if anywhere else self.size
+        views = self.scenes.read(index, chosen.tolist(), _reading_side(cameras[chosen], side), self.depth)
+        if len(views) < count:
             lines = "; ".join(views.skipped[-3:])
-            raise ViewsError(f"{self.views} photos were asked for, {len(views)} could be read: {lines}")
+            raise ViewsError(f"{count} photos were asked for, {len(views)} could be read: {lines}")
+        if twins:
+            views = views[torch.randperm(self.views, generator=generator) % count]
         if self.background is not None:
             views = on_background(views, self.background)
+        if anywhere:
+            return squares_anywhere(views, self.size, generator, LEAST_SHARE)
         return square_crop(views, self.size)[0]
 
 

@@ -56,6 +56,23 @@ def square_tiles(views: Views, size: int) -> tuple[Views, str]:
     return cut, _in_words(views, straight, cut, [len(windows) for windows in tiles], blank)
 
 
+def squares_anywhere(views: Views, size: int, generator: torch.Generator, least: float) -> Views:
+    """One square of every photo at size x size pixels, each anywhere in it: what a model of squares is trained on.
+
+    least: the squares of one call all have the same share of the photo's shorter side, uniform between this and 1.
+    Principal points are then off the middle, as those of `square_tiles` are. All else is as in `square_crop`.
+    """
+    straight, _ = straightened(views)
+    share = least + (1 - least) * float(torch.rand((), generator=generator))
+    windows: list[Window] = []
+    for width, height in _pairs(straight.true_sizes):
+        side = max(1, round(share * min(width, height)))
+        left = int(torch.randint(width - side + 1, (), generator=generator))
+        top = int(torch.randint(height - side + 1, (), generator=generator))
+        windows.append((left, top, side))
+    return _cut(straight, list(enumerate(windows)), size)
+
+
 def crop_cameras(cameras: Cameras, size: int) -> Cameras:
     """The cameras of `square_crop`, without photos: one each, size x size pixels. They must be pinholes."""
     return _cut_cameras(cameras, _middles(cameras.size), size)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diorama.data.multiview import MultiViews, SceneBatches
+from diorama.data.multiview import LEAST_SHARE, MultiViews, SceneBatches, Squares
 from diorama.data.scene_sets import SceneSet, open_scenes
 from diorama.data.targets import draw_targets
 from diorama.diffusion.objective import UniformTimes
@@ -128,6 +128,8 @@ WORLD_KINDS: tuple[Kind, ...] = ("object", "object", "room", "outdoor")
 """What the worlds of a run are; see `worlds.dataset.WorldsConfig`."""
 ZOOM = (0.8, 1.6)
 """Focal lengths of worlds, in widths of the picture: 64 to 35 degrees across."""
+ZOOM_OF_LARGER = (0.65, 1.3)
+"""The same of pictures that squares are cut from anywhere: 75 to 42 degrees across, of which a square shows a part."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,9 @@ class PassedOver:
             self.say(f"scene {scene} is passed over: {why}")
 
 
-def scenes_of_folder(place: Path, recipe: GIBRRecipe, seed: int, share: Share, say: Callable[[str], None]) -> SceneData:
+def scenes_of_folder(
+    place: Path, recipe: GIBRRecipe, seed: int, share: Share, squares: Squares, say: Callable[[str], None]
+) -> SceneData:
     """Real scenes of a folder; every tenth is held out (`data.scene_sets.open_scenes`)."""
     scenes = open_scenes(place)
     if len(scenes) < 2:
@@ -152,16 +156,17 @@ def scenes_of_folder(place: Path, recipe: GIBRRecipe, seed: int, share: Share, s
     held = tuple(range(0, len(scenes), EVERY_TENTH))
     rest = tuple(number for number in range(len(scenes)) if number not in set(held))
     facts = {"scenes": place.name, "learned": len(rest), "held_out": len(held), "seed": seed}
-    return scene_data(scenes.subset(rest), scenes.subset(held), recipe, seed, share, facts, say)
+    return scene_data(scenes.subset(rest), scenes.subset(held), recipe, seed, share, facts, say, squares)
 
 
 def scenes_of_worlds(
     folder: Path, recipe: GIBRRecipe, seed: int, share: Share, *, worlds: int, kinds: Sequence[Kind],
-    textures: Path | None, say: Callable[[str], None],
+    textures: Path | None, squares: Squares, say: Callable[[str], None],
 ) -> SceneData:  # fmt: skip
     """Photographs of procedural worlds, drawn once into a folder (every rank its part); held-out ones in another.
 
     worlds: how many are stored; 0 draws new ones at every step, and stores none. Held out are worlds of another seed.
+    squares: anywhere draws the photographs that are learned from half as large again, so that squares can be cut.
     """
     from diorama.worlds.dataset import EndlessScenes, ViewGroup, Worlds, WorldsConfig
     from diorama.worlds.shards import Shards
@@ -172,12 +177,17 @@ def scenes_of_worlds(
     side = max(recipe.config.pixels, 64)
     learned = WorldsConfig(kinds=tuple(kinds), seed=seed, textures=textures)
     held_out = replace(learned, seed=seed + 1)
-    groups = [ViewGroup(Worlds(one), WORLD_VIEWS, side, side, float(side), ZOOM) for one in (learned, held_out)]
+    larger = side if squares == "middle" else math.ceil(side / LEAST_SHARE)
+    zoom = ZOOM if squares == "middle" else ZOOM_OF_LARGER
+    groups = [
+        ViewGroup(Worlds(learned), WORLD_VIEWS, larger, larger, float(larger), zoom),
+        ViewGroup(Worlds(held_out), WORLD_VIEWS, side, side, float(side), ZOOM),
+    ]
     facts = recipe_of(Worlds(learned), "scenes")
     if worlds == 0:
         say("new worlds are drawn at every step; --workers N draws them ahead")
         endless, held = EndlessScenes(groups[0]), EndlessScenes(groups[1], HELD_OUT_WORLDS)
-        return scene_data(endless, held, recipe, seed, share, facts | {"stored": 0}, say)
+        return scene_data(endless, held, recipe, seed, share, facts | {"stored": 0}, say, squares)
     shards = -(-worlds // HELD_OUT_WORLDS)
     say(f"{HELD_OUT_WORLDS * shards} worlds are drawn into {folder}, once")
     sets = []
@@ -188,7 +198,8 @@ def scenes_of_worlds(
         )  # fmt: skip
         wait_for_all()
         sets.append(StoredMultiViews(Shards.open(folder / part)))
-    return scene_data(sets[0], sets[1], recipe, seed, share, facts | {"stored": HELD_OUT_WORLDS * shards}, say)
+    facts |= {"stored": HELD_OUT_WORLDS * shards}
+    return scene_data(sets[0], sets[1], recipe, seed, share, facts, say, squares)
 
 
 def counted(say: Callable[[str], None], part: str, count: int) -> Callable[[int], None]:
@@ -198,17 +209,20 @@ def counted(say: Callable[[str], None], part: str, count: int) -> Callable[[int]
 
 def scene_data(
     learned: SceneSet, held: SceneSet, recipe: GIBRRecipe, seed: int, share: Share, facts: dict[str, Any],
-    say: Callable[[str], None],
+    say: Callable[[str], None], squares: Squares,
 ) -> SceneData:  # fmt: skip
-    """Batches of the ones, and a batch of the others."""
+    """Batches of the ones, and a batch of the others, of which the squares in the middle are judged."""
     pixels, views = recipe.config.pixels, recipe.config.views + recipe.training.held_out
     if recipe.batch % share.count:
         raise InputError(f"a batch of {recipe.batch} cannot be shared by {share.count} ranks. Give --batch N.")
     told = PassedOver(say)
     batches = SceneBatches(
-        learned, recipe.batch // share.count, views, pixels, seed, rank=share.rank, ranks=share.count, told=told
-    )
+        learned, recipe.batch // share.count, views, pixels, seed, squares=squares, rank=share.rank, ranks=share.count,
+        told=told,
+    )  # fmt: skip
     judged = SceneBatches(held, HELD_OUT, views, pixels, seed, scale=(1.0, 1.0), depth=True, told=told)(0)
+    if squares != "middle":
+        facts = facts | {"squares": squares}
     return SceneData(batches, MultiViews.from_batch(judged), facts)
 
 

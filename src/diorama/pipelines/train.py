@@ -13,6 +13,7 @@ import tyro
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from diorama.data.multiview import Squares
 from diorama.errors import InputError, OutputError
 from diorama.nets.multiview_config import LooksAt
 from diorama.nets.pretrained import find_pretrained, kind_of
@@ -92,6 +93,9 @@ class Options:
     """gibr: where drawn worlds lie or will lie, instead of OUTPUT/scenes, so that several runs can share them."""
     pixels: int | None = None
     """gibr: side of the pictures, instead of the recipe's."""
+    squares: Squares = "middle"
+    """gibr: which square of its photo a view shows: the largest in the middle; or (anywhere) one of two thirds of its
+    side or more wherever it lies, as long photos are read when they are reconstructed. Worlds are then drawn larger."""
     views: int | None = None
     """gibr: views that the network reads, instead of the recipe's."""
     no_clean: float | None = None
@@ -178,10 +182,10 @@ def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -
     if options.data == "worlds":
         data = scenes_of_worlds(
             options.scenes or out / "scenes", chosen, options.seed, share, worlds=options.worlds, kinds=options.kinds,
-            textures=options.textures, say=say,
+            textures=options.textures, squares=options.squares, say=say,
         )  # fmt: skip
     else:
-        data = scenes_of_folder(Path(options.data), chosen, options.seed, share, say)
+        data = scenes_of_folder(Path(options.data), chosen, options.seed, share, options.squares, say)
     say_memory(model, chosen, share, device, say)
     asked = {"pixels": chosen.config.pixels, "views": chosen.config.views, "training": to_json(chosen.training)}
     if options.looks_at != "all":
