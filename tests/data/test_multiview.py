@@ -246,12 +246,13 @@ def test_squares_anywhere_are_off_the_middle_and_sometimes_two_of_one_photo(scen
     views = MultiViews.from_batch(batches(0))
     assert same(batches(0), batches(0))
     assert float((views.centre - 4).abs().max()) > 2
-    distances = torch.cdist(views.camera_to_world[..., :3, 3], views.camera_to_world[..., :3, 3])
+    places = views.camera_to_world[..., :3, 3]
+    distances = (places[:, :, None] - places[:, None]).norm(dim=-1)
     together = ((distances < 1e-3).flatten(1).sum(1) - 4) // 2
     assert together.unique().tolist() == [0, 1]
     assert 0.1 < float(together.float().mean()) < 0.4
     middle = MultiViews.from_batch(replace(batches, squares="middle")(0))
-    assert torch.equal(middle.centre, torch.full_like(middle.centre, 4.0))
+    assert float((middle.centre - 4).abs().max()) < 0.5
 
 
 def test_photos_of_squares_anywhere_are_read_so_that_squares_are_never_enlarged(scenes):
