@@ -2,7 +2,8 @@
 
     python -m recipes.gibr_small -o runs/gibr_small --textures PHOTOS --minutes 75
 
-The same command, again and again, until it says that all is done. Worlds are drawn once for all stages. A stage that is
+The same command, again and again, until it says that all is done. Worlds are drawn once for all stages, and
+once more, larger, for the last. A stage that is
 finished is passed over; one that was stopped goes on. What comes of it is `OUTPUT/STAGE/model` of the last stage.
 """
 
@@ -17,6 +18,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from diorama.data.multiview import Squares
 from diorama.pipelines.train import Options as Training
 from diorama.pipelines.train import command
 from diorama.worlds.layouts import Kind
@@ -32,15 +34,18 @@ class Stage:
     no_clean: float
     """Probability that no view is clean; 0 at first, while what a scene is has to be learned."""
     budget: str
+    squares: Squares = "middle"
+    """Which square of its photo a view shows; anywhere needs larger worlds, which are drawn for those stages."""
     times: Literal["uniform", "high"] = "uniform"
     """How noisy the views are; only the noisier half at first, when the clean views must say what a scene is."""
 
 
 STAGES = (
-    Stage("1_small_pictures", 32, 4, 0.0, "25m", "high"),
+    Stage("1_small_pictures", 32, 4, 0.0, "25m", times="high"),
     Stage("2_full_size", 48, 4, 0.15, "240m"),
     Stage("3_more_views", 48, 5, 0.15, "90m"),
-    Stage("4_larger_pictures", 64, 5, 0.15, "120m"),
+    Stage("4_larger_pictures", 64, 5, 0.15, "60m"),
+    Stage("5_squares_anywhere", 64, 5, 0.15, "60m", "anywhere"),
 )
 KINDS: tuple[Kind, ...] = ("object", "object", "outdoor", "room")
 
@@ -89,8 +94,8 @@ def training(stage: Stage, folder: Path, before: Path | None, options: Options) 
     """What `diorama train gibr` is asked for a stage."""
     return Training(
         "gibr", folder, size="small", budget=stage.budget, textures=options.textures, worlds=options.worlds,
-        kinds=KINDS, scenes=options.output / "scenes", pixels=stage.pixels, views=stage.views, no_clean=stage.no_clean,
-        times=stage.times, continue_from=before, precision="bf16",
+        kinds=KINDS, scenes=options.output / f"scenes_{stage.squares}", squares=stage.squares, pixels=stage.pixels,
+        views=stage.views, no_clean=stage.no_clean, times=stage.times, continue_from=before, precision="bf16",
     )  # fmt: skip
 
 

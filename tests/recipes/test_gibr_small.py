@@ -27,7 +27,9 @@ def test_each_stage_goes_on_from_the_one_before_on_the_same_worlds(asked, tmp_pa
     assert [one.output.name for one in asked] == [stage.name for stage in STAGES]
     assert asked[0].continue_from is None
     assert [one.continue_from for one in asked[1:]] == [one.output / "model" for one in asked[:-1]]
-    assert {one.scenes for one in asked} == {tmp_path / "scenes"}
+    assert {(one.squares, one.scenes) for one in asked} == {
+        (squares, tmp_path / f"scenes_{squares}") for squares in ("middle", "anywhere")
+    }
 
 
 def test_it_begins_near_a_regression_and_ends_with_large_pictures_and_more_views(asked, tmp_path):
