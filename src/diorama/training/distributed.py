@@ -27,7 +27,10 @@ def current_share() -> Share:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[tuple[Share, torch.device]]:
-    """Join the group that `torchrun` started, and leave it at the end; alone, nothing happens.
+    """Join the group that `torchrun` started, and leave it at the end, all together; alone, nothing happens.
+
+    A rank that left at once could end while a thread of gloo still holds tensors of the last exchange; to let go of
+    them it needs the interpreter, and where that is ending it aborts the process.
 
     device: its type decides between gloo (CPU) and nccl (CUDA). Yields this process's share and its own device: with
     several GPUs, the one `torchrun` numbered for it.
@@ -41,6 +44,7 @@ def process_group(device: torch.device) -> Iterator[tuple[Share, torch.device]]:
     distributed.init_process_group(distributed.get_default_backend_for_device(device))
     try:
         yield current_share(), device
+        wait_for_all()
     finally:
         distributed.destroy_process_group()
 
