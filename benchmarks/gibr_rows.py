@@ -19,6 +19,7 @@ from diorama.systems.gibr import GIBR
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = "python -m benchmarks.gibr"
+REGRESSION = ROOT / "benchmarks" / "weights" / "gibr-small-regression"
 IDENTITY = ("table", "scene", "views", "variant", "seed")
 
 Table = Literal["ablation", "inputs", "samplers", "photos"]
@@ -34,8 +35,8 @@ class Options:
     """I/N: the I-th of N parts of the rows, for N processes that share the folders (one thread each, on N cores)."""
     prior: Path | None = None
     """Folder of the trained model; unset: the one that comes with diorama, and no rows of it where there is none."""
-    regression: Path | None = None
-    """Folder of a network of the same size that was trained without noise; unset: no rows of it on photos."""
+    regression: Path | None = REGRESSION
+    """photos: folder of a network of the same size that was trained without noise; None: no rows of it."""
     variants: tuple[str, ...] = ()
     """ablation and photos: only these; none named: all."""
     seeds: tuple[int, ...] = (0, 1, 2)

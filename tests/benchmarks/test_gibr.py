@@ -234,7 +234,7 @@ def mini(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "code_digest", lambda modules: "this code")
     return Options(
         tables=("ablation",), seeds=(0,), steps=2, pixels=16, training_worlds=2, worlds=2, few_worlds=1, samples=2,
-        work=tmp_path / "work", results=tmp_path / "gibr.json",
+        work=tmp_path / "work", results=tmp_path / "gibr.json", regression=None,
     )  # fmt: skip
 
 
