@@ -2,9 +2,9 @@
 
     python -m recipes.gibr_small -o runs/gibr_small --textures PHOTOS --minutes 75
 
-The same command, again and again, until it says that all is done. Worlds are drawn once for all stages, and
-once more, larger, for the last. A stage that is
-finished is passed over; one that was stopped goes on. What comes of it is `OUTPUT/STAGE/model` of the last stage.
+The same command, again and again, until it says that all is done. Worlds are drawn once for all stages but the last,
+which has larger ones of its own. A stage that is finished is passed over; one that was stopped goes on. What comes of
+it is `OUTPUT/STAGE/model` of the last stage.
 """
 
 import signal

@@ -61,6 +61,7 @@ def squares_anywhere(views: Views, size: int, generator: torch.Generator, least:
 
     least: the squares of one call all have the same share of the photo's shorter side, uniform between this and 1.
     Principal points are then off the middle, as those of `square_tiles` are. All else is as in `square_crop`.
+    InputError without a photo or a pixel.
     """
     straight, _ = straightened(views)
     share = least + (1 - least) * float(torch.rand((), generator=generator))
