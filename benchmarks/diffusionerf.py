@@ -33,6 +33,7 @@ from benchmarks.rows import (
     Row,
     capture_facts,
     code_digest,
+    fit_settings,
     kept_row,
     locked,
     other_code_note,
@@ -59,7 +60,6 @@ from diorama.pipelines.priors import SHIPPED_PRIOR, open_prior
 from diorama.pipelines.reconstruct import choose_device, reconstruct
 from diorama.priors.prior import Prior
 from diorama.priors.schedule import Ramp
-from diorama.scenes.config import to_json
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import load_scene
 from diorama.types import Rendering
@@ -328,9 +328,7 @@ def row_of(
     assert train.cameras is not None
     preset = preset_of(job.variant, capture_shape(train.cameras))
     chosen = prior_of(job.variant, prior)
-    settings = to_json(preset)
-    if chosen is None:
-        del settings["fit"]["prior"]  # how a prior would be asked decides nothing
+    settings = fit_settings(preset, prior=chosen is not None)
     length: dict[str, Any] = {"steps": options.steps} if job.equal == "steps" else {"budget": options.seconds}
     decides = (
         {"scene": job.case.name, "variant": job.variant, "seed": job.seed, "preset": settings,

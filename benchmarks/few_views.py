@@ -23,6 +23,7 @@ from benchmarks.rows import (
     FIT,
     NOT_OF_A_FIT,
     code_digest,
+    fit_settings,
     kept_row,
     other_code_note,
     row_key,
@@ -43,7 +44,6 @@ from diorama.pipelines.evaluate import evaluate
 from diorama.pipelines.presets import FEW_PARTS, SPARE_PARTS, FitPreset, extended, few, laptop, without
 from diorama.pipelines.reconstruct import reconstruct
 from diorama.pipelines.workspace import input_hashes
-from diorama.scenes.config import to_json
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import load_scene
 from diorama.types import Rendering
@@ -152,7 +152,7 @@ def row_of(name: str, case: Case, variant: str, seed: int, views: Views, code: s
     preset = preset_of(variant, train)
     length = {"budget": options.budget} if options.budget else {"steps": options.steps}
     decides = {
-        "scene": name, "variant": variant, "seed": seed, "preset": to_json(preset), "split": split.digest,
+        "scene": name, "variant": variant, "seed": seed, "preset": fit_settings(preset), "split": split.digest,
         "photos": input_hashes(views), "device": options.device, **length,
     }  # fmt: skip
     key = row_key(decides)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.gibr_figures import MEASURES, means, rounded
 from benchmarks.gibr_rows import Bench, Job, Options
-from benchmarks.rows import FIT, Row, capture_facts, code_digest, locked, row_key, write_strip
+from benchmarks.rows import FIT, Row, capture_facts, code_digest, fit_settings, locked, row_key, write_strip
 from diorama.cameras.pinhole import Cameras
 from diorama.cameras.poses import capture_shape
 from diorama.data.open import open_views
@@ -38,7 +38,6 @@ from diorama.pipelines.fit import measure_geometry
 from diorama.pipelines.presets import FitPreset, few, without
 from diorama.pipelines.question import ExtraViews
 from diorama.pipelines.reconstruct import choose_device, reconstruct
-from diorama.scenes.config import to_json
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import load_scene
 from diorama.scenes.visibility import context_depth, observe
@@ -183,9 +182,10 @@ def scene_decides(job: Job, photos: Photos, bench: Bench, model: GIBR | None) ->
     """All that decides the scene of a row, besides its name."""
     options = bench.options
     given = photos.learned[photos.learned.index_of(photos.split.train)]
+    refined = job.variant.endswith("-refine")
     return {
         "photos": capture_facts(photos.case.name, photos.learned), "split": photos.split.digest,
-        "preset": to_json(preset_of(job.variant, given)),
+        "preset": fit_settings(preset_of(job.variant, given), prior=refined, sampled=refined),
         "steps": options.fit_steps, "samples": options.samples,
         "model": None if model is None else model.checksum, "device": choose_device(options.device),
         "seed": job.seed,
@@ -198,7 +198,9 @@ def reference_of(case: Case, count: int, options: Options) -> Scene:
     assert learned.cameras is not None
     preset = few(capture_shape(learned.cameras), learned.object is not None)
     facts = capture_facts(case.name, learned)
-    key = row_key({"photos": facts, "steps": options.fit_steps, "preset": to_json(preset), "code": code_digest(FIT)})
+    key = row_key(
+        {"photos": facts, "steps": options.fit_steps, "preset": fit_settings(preset), "code": code_digest(FIT)}
+    )
     place = options.work / "scenes" / f"{case.name}_reference_{key}"
     with locked(place):
         if (place / "scene.json").is_file():

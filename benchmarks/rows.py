@@ -14,6 +14,8 @@ from typing import Any
 import diorama
 from diorama.data.views import Views
 from diorama.files import whole_file, write_json
+from diorama.pipelines.presets import FitPreset
+from diorama.scenes.config import to_json
 
 FIT = ("diorama.pipelines.fit", "diorama.eval.measure", "diorama.data.open")
 """Modules that decide the figures of a fit, together with all that they import."""
@@ -70,6 +72,18 @@ class _Bare(ast.NodeTransformer):
 def row_key(decides: Row) -> str:
     """The name of a row: a hash of the settings and data that decide it. Its code is noted in the row, not hashed."""
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def fit_settings(preset: FitPreset, *, prior: bool = False, sampled: bool = False) -> Row:
+    """A preset as it stands in the key of a row.
+
+    prior, sampled: whether the fit has a prior or sampled views; how either would be heard decides nothing without.
+    """
+    settings = to_json(preset)
+    for name, has in (("prior", prior), ("sampled", sampled)):
+        if not has:
+            del settings["fit"][name]
+    return settings
 
 
 def capture_facts(capture: str, views: Views) -> list[Any]:

@@ -61,6 +61,16 @@ def test_depth_speaks_where_stereo_has_none_whoever_shows_the_surface_and_falls_
     assert float(nowhere.depth_trust(0.05).max()) == 0, "what stops no light has no depth"
 
 
+def test_depth_is_louder_in_a_scene_that_stereo_says_nothing_of():
+    config = SampledConfig(depth=Ramp(0.1, 0.0), depth_alone=Ramp(2.0, 0.0), least_placed=0.01)
+    some = torch.zeros(2, 8, 8, dtype=torch.bool)
+    assert SampledPool(views(placed=some), config).depth.at(0, 100) == 2.0
+    some[0, 0, 0] = True
+    assert SampledPool(views(placed=some), config).depth.at(0, 100) == 2.0, "1 pixel of 128 is less than a hundredth"
+    some[0, 0, 1] = True
+    assert SampledPool(views(placed=some), config).depth.at(0, 100) == 0.1
+
+
 def test_pixels_that_do_not_count_do_not_lessen_a_mean():
     errors, trust = torch.tensor([2.0, 0.0, 1.0, 0.0]), torch.tensor([1.0, 0.0, 0.5, 0.0])
     assert float(mean_of_trusted(errors, trust)) == 1.5

@@ -24,7 +24,7 @@ def plan():
     views = replace(
         exact_views(ring_cameras(3, 32, 24, arc=40.0)), depth=None, bounds=torch.tensor([[1.0, 8.0]]).repeat(3, 1)
     )
-    always = SampledConfig(weight=constant(1.0), depth=constant(1.0), pixels=16, every=1)
+    always = SampledConfig(weight=constant(1.0), depth=constant(1.0), depth_alone=constant(1.0), pixels=16, every=1)
     preset = tiny(laptop())
     preset = replace(preset, optim=replace(preset.optim, warm_up=0))
     return plan_fit(

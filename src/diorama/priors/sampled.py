@@ -25,10 +25,14 @@ LEAST_TRUST = 1e-3
 class SampledConfig:
     """How loudly sampled views speak in a fit."""
 
-    weight: Ramp = Ramp(0.3, 0.0, 0.1, 0.6)
+    weight: Ramp = Ramp(0.1, 0.0, 0.1, 0.6)
     """Of the colours of sampled pixels, relative to those of photographs."""
-    depth: Ramp = Ramp(0.03, 0.0, 0.0, 0.3)
+    depth: Ramp = Ramp(0.01, 0.0, 0.0, 0.3)
     """Of the samples' depth, where no photograph has stereo: it starts density, and no more."""
+    depth_alone: Ramp = Ramp(0.3, 0.0, 0.0, 0.3)
+    """In place of `depth` in a scene without stereo, whose surfaces nothing else places."""
+    least_placed: float = 0.01
+    """A scene is without stereo if it has depth for less than this share of the sampled pixels."""
     pixels: int = 128
     """Sampled pixels a draw."""
     side: int = 2
@@ -81,16 +85,20 @@ class SampledBatch:
 
 
 class SampledPool:
-    """Draws pixels of sampled views: those alone whose colour or depth counts."""
+    """Draws pixels of sampled views: those alone whose colour or depth counts.
+
+    depth: how loudly depth speaks, by whether there is stereo.
+    """
 
     def __init__(self, views: SampledViews, config: SampledConfig) -> None:
         self.views, self.config = views, config
         self.trusted, self.depth_trusted = views.trust(config.doubt), views.depth_trust(config.doubt)
+        self.depth = config.depth if float(views.placed.float().mean()) >= config.least_placed else config.depth_alone
         self.found: dict[tuple[bool, bool], Tensor] = {}
 
     def usable(self, step: int, steps: int) -> Int[Tensor, "n"]:
         """Flat indices of the pixels that have something to say at a step."""
-        speaks = (self.config.weight.at(step, steps) > 0, self.config.depth.at(step, steps) > 0)
+        speaks = (self.config.weight.at(step, steps) > 0, self.depth.at(step, steps) > 0)
         if speaks not in self.found:
             counts = torch.zeros_like(self.trusted, dtype=torch.bool)
             for some, trusted in zip(speaks, (self.trusted, self.depth_trusted), strict=True):

@@ -332,7 +332,7 @@ class DiffusioNeRF(nn.Module):
         losses = {}
         if weight := config.weight.at(step, self.steps) * config.every:
             losses["sampled"] = weight * area_error(seen.colour, batch, rays_a_pixel)
-        if weight := config.depth.at(step, self.steps) * config.every:
+        if weight := pool.depth.at(step, self.steps) * config.every:
             depth, trust = (part.repeat_interleave(rays_a_pixel) for part in (batch.depth, batch.depth_trust))
             error = geometry.inverse_depth_error(
                 seen.weights, seen.edges, rays.cosine, depth, trust, self.frame.median_depth
