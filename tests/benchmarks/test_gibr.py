@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import gibr_ablation, gibr_inputs, gibr_photos, gibr_worlds
-from benchmarks.gibr import jobs, main
+from benchmarks.gibr import dealt_with, jobs, main
 from benchmarks.gibr_ablation import ALONE, FIRST, IN_QUESTION, REST, recipe_of
 from benchmarks.gibr_figures import psnr_over, scene_values, set_values, true_sight
 from benchmarks.gibr_goals import paired, report, statistic, verdicts, worlds_table
@@ -89,6 +89,13 @@ def test_the_baseline_fit_is_few_that_measures_stereo_for_near_and_far_and_hears
     assert replace(fit, fit=replace(fit.fit, losses=replace(fit.fit.losses, depth=whole.fit.losses.depth))) == whole
     assert preset_of("fit-blurred", views) == fit
     assert preset_of("gibr-refine", views) == whole
+
+
+def test_a_shard_makes_all_methods_on_the_same_photos_and_single_networks():
+    photos = jobs(Options(tables=("photos",), photo_seeds=(0, 1)))
+    assert len({dealt_with(job) for job in photos}) == len(photos) / len(VARIANTS) == 3 * 3 * 2
+    networks = jobs(Options(tables=("ablation",)))
+    assert len({dealt_with(job) for job in networks}) == len(networks)
 
 
 # What is measured ----------------------------------------------------------------------------------------------------
