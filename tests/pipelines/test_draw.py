@@ -163,18 +163,23 @@ def test_a_single_photo_of_a_posed_capture_has_the_captures_scale(photos, model)
     assert any("held out or not" in line for line in said)
 
 
-def test_auto_takes_gibr_for_one_photo_where_its_weights_are_shipped(photos, model, tmp_path, monkeypatch):
+def test_auto_takes_gibr_for_one_photo_or_two_where_its_weights_are_shipped(photos, model, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
     assert choose_method("auto", None, 1) == ("baseline", None)
     model.save_pretrained(tmp_path / "gibr-small")
     assert "gibr-small" in priors.shipped()
-    for count, method in ((1, "gibr"), (2, "baseline"), (None, "baseline")):
+    for count, method in ((1, "gibr"), (2, "gibr"), (3, "baseline"), (None, "baseline")):
         assert choose_method("auto", None, count)[0] == method
     said = []
     scene = reconstruct(photos[[0]], drawing=Drawing(1, QUICK), device="cpu", say=said.append)
     assert scene.provenance["method"] == "gibr"
     assert scene.provenance["why"] == why_method("auto", "gibr", None)
     assert any("single photo" in line for line in said)
+    two = reconstruct(photos[[0, 1]], steps=2, drawing=Drawing(2, QUICK), device="cpu", say=said.append)
+    assert (two.provenance["method"], two.provenance["refine"], two.provenance["steps"]) == ("gibr", True, 2)
+    assert any("two photos" in line for line in said)
+    fitted = reconstruct(photos[[0, 1]], steps=2, preset="few", device="cpu")
+    assert fitted.provenance["method"] == "baseline"
     for asked in ({"steps": 3}, {"preset": "few"}):
         said.clear()
         bare = replace(photos[[0]], cameras=None, depth=None)

@@ -77,19 +77,26 @@ def choose_method(
 ) -> tuple[Method, GIBR | Prior | None]:
     """The method that is meant, and its prior: what is named decides, gibr or diffusionerf.
 
-    photos: how many are learned from, where nothing that steers a fit was asked for: a single one is given to gibr, if
-    weights for it come with the package; None leaves that choice out.
+    photos: how many are learned from: a single one is given to gibr, and so are two, whose samples then start a fit
+    (`starts_from_samples`), if weights for it come with the package; None, where a fit was asked for, leaves that out.
     """
     if method == "baseline" and prior is not None:
         raise InputError("the baseline knows no prior, and one was given. Use --method diffusionerf, or leave it out.")
-    single = method == "auto" and prior is None and photos == 1 and SHIPPED_GIBR in shipped()
-    if method == "gibr" or single or (method == "auto" and names_gibr(prior)):
+    too_few = method == "auto" and prior is None and photos in (1, 2) and SHIPPED_GIBR in shipped()
+    if method == "gibr" or too_few or (method == "auto" and names_gibr(prior)):
         return "gibr", open_gibr(prior, device)
     if method == "diffusionerf" or prior is not None:
         if isinstance(prior, GIBR):
             raise InputError("diffusionerf was to be guided by a multi-view model, which knows no patches. Use gibr.")
         return "diffusionerf", open_prior(prior)
     return "baseline", None
+
+
+def starts_from_samples(
+    method: Method, prior: GIBR | Prior | Path | str | None, photos: int | None, chosen: Method
+) -> bool:
+    """Whether `choose_method` gave two photos to gibr of itself: a fit to so few is mended by starting from samples."""
+    return method == "auto" and prior is None and photos == 2 and chosen == "gibr"
 
 
 def why_method(
@@ -108,6 +115,8 @@ def why_method(
         return "as asked"
     if prior is not None:
         return "the prior that was named is for it"
+    if chosen == "gibr" and photos == 2:
+        return f"two photos seldom show depth; samples of {SHIPPED_GIBR} start a fit to them (docs/papers/gibr.md)"
     if chosen == "gibr":
         return f"a single photo shows no depth, and {SHIPPED_GIBR} has learned what scenes look like"
     if photos == 1 and SHIPPED_GIBR not in shipped():

@@ -26,7 +26,7 @@ from diorama.pipelines.fit import (
 from diorama.pipelines.fit_run import Callback, FitRun, Progress, Say, quiet
 from diorama.pipelines.live import LiveWindow
 from diorama.pipelines.presets import FEW_PHOTOS, FitPreset, PresetName
-from diorama.pipelines.priors import Method, choose_method, why_method
+from diorama.pipelines.priors import Method, choose_method, starts_from_samples, why_method
 from diorama.pipelines.quantities import parse_bytes, parse_seconds
 from diorama.pipelines.question import ExtraViews
 from diorama.pipelines.refine import drawn_views, prior_beside, stereo_depth
@@ -95,12 +95,17 @@ def reconstruct(
     device = choose_device(device)
     if len(views) == 0:
         raise ViewsError("there are no photos to reconstruct from.")
-    fitted = preset != "auto" or several is not None or not (steps is budget is None)
-    photos = None if fitted else len(make_split(views, split, count).train)
+    steered = preset != "auto" or several is not None
+    fitted, learned = steered or not (steps is budget is None), len(make_split(views, split, count).train)
+    photos = None if steered or (fitted and learned == 1) else learned
     chosen_method, chosen_prior = choose_method(method, prior, photos, device)
+    refine = refine or starts_from_samples(method, prior, photos, chosen_method)
     drawing = settled_drawing(drawing, chosen_method, several, steps, budget, refine=refine)
     if drawing is not None and drawing.keep_steps and (output is None or refine):
-        raise InputError("steps are kept with sampled scenes that are stored. Give an output, and leave refine out.")
+        raise InputError(
+            "steps are kept with sampled scenes that are stored, not with a fit that starts from them. Give an output, "
+            "method gibr, and leave refine out."
+        )
     if drawing is not None and drawing.count > 1 and output is None and not refine:
         raise InputError(
             f"{drawing.count} samples were asked for; they and their spread are stored as a folder. Give an output."
@@ -262,9 +267,9 @@ class Options:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("scene")
     """Where the scene is written; unfinished work lies in OUTPUT.partial and the same command goes on with it."""
     method: Method = "auto"
-    """baseline: a radiance field fitted under geometric terms; auto takes it, but for a single photo gibr, if weights
-    for it come with diorama. diffusionerf: and under a prior over small pictures with depth. gibr: drawn from a
-    multi-view model, which invents what the photos do not show."""
+    """baseline: a radiance field fitted under geometric terms. diffusionerf: and under a prior over small pictures with
+    depth. gibr: drawn from a multi-view model, which invents what the photos do not show. auto: baseline; gibr for a
+    single photo, and gibr with --refine for two, if weights for it come with diorama."""
     prior: str | None = None
     """tv, gaussian, null, the name of weights that come with diorama, or a folder; implies the method it is for."""
     preset: PresetName = "auto"
@@ -378,6 +383,6 @@ def command(options: Options) -> int:
     if window is not None:
         window.close(scene)
     seconds = sum(read_card(folder)["provenance"]["seconds"] for folder in sample_folders(options.output))
-    done = "sampled" if scene.provenance["method"] == "gibr" and not options.refine else "done"
+    done = "sampled" if scene.provenance["method"] == "gibr" and not scene.provenance["refine"] else "done"
     print(f"{options.output}: {done} in {seconds:.0f} s. Look at it: diorama view {options.output}")
     return 0
