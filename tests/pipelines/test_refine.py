@@ -15,6 +15,7 @@ from diorama.pipelines.live import LiveWindow
 from diorama.pipelines.reconstruct import reconstruct
 from diorama.pipelines.refine import RefineConfig, looked_from, mean_depth, sampled_views, stereo_depth
 from diorama.pipelines.sampling import sample_scenes
+from diorama.pipelines.workspace import Workspace
 from diorama.scenes.scene import Scene
 from diorama.scenes.storage import load_scene
 from diorama.systems.gibr import GIBRSampling
@@ -77,6 +78,17 @@ def test_the_views_follow_the_fit_into_its_frame(scenes, photos):
     torch.testing.assert_close(larger.depth, 3.0 * plain.depth)
     torch.testing.assert_close(larger.cameras.origins, 3.0 * plain.cameras.origins)
     assert torch.equal(larger.colour, plain.colour)
+
+
+def test_what_is_cut_out_is_known_as_such_and_stays_so_on_disk(scenes, photos, tmp_path):
+    seen = sampled_views(scenes, photos.cameras, Similarity.identity(), FEW)
+    white = [replace(scene, background="white") for scene in scenes]
+    cut = sampled_views(white, photos.cameras, Similarity.identity(), FEW)
+    assert (seen.cut_out, cut.cut_out) == (False, True)
+    assert float(seen.depth_trust(0.05).max()) > 0 == float(cut.depth_trust(0.05).max())
+    work = Workspace.beside(tmp_path / "scene", {}, force=False)
+    work.save_sampled(cut)
+    assert work.sampled().cut_out
 
 
 def test_stereo_takes_the_word_from_the_samples_depth_only_where_it_has_one(scenes, photos):

@@ -86,3 +86,19 @@ def test_what_photographs_show_takes_no_colour_and_what_stereo_placed_no_depth(p
     assert observed["sampled"] == 0
     assert observed["sampled_depth"] > 0
     assert "sampled" not in fitted(plan, behind(plan, observed=1, placed=1), steps=1)[1][0]
+
+
+def test_white_samples_of_what_is_cut_out_ask_for_no_matter(plan):
+    white = replace(behind(plan, observed=0, placed=0), colour=torch.ones(1, 3, 8, 8))
+    preset = plan.preset
+    sampling = replace(preset.fit.sampling, last_opaque=False)
+    fit = replace(preset.fit, background="random", sampling=sampling)
+    empty = replace(preset, field=replace(preset.field, density_bias=-30.0), fit=fit)
+
+    def asked(cut_out):
+        sampled = replace(white, cut_out=cut_out)
+        losses = build(replace(plan, preset=empty, sampled=sampled), 10, 0, "cpu").imagined(0)
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    assert asked(cut_out=True) == pytest.approx({"sampled": 0.0, "sampled_depth": 0.0}, abs=1e-10)
+    assert asked(cut_out=False)["sampled"] > 0.01, "before colours of chance, what is empty is not white"

@@ -101,7 +101,8 @@ def sampled_views(
     observed = observe(context_depth(photos, partial(first.render, max_memory=max_memory)), cameras, seen[0]).visible
     placed = torch.zeros_like(observed) if stereo is None else observe(stereo, cameras, seen[0]).visible
     moved = similarity.apply_cameras(cameras).to(torch.float32)
-    return SampledViews(moved, colour.mean(0), deviation, depth.float(), observed, placed)
+    cut_out = first.background == "white"
+    return SampledViews(moved, colour.mean(0), deviation, depth.float(), observed, placed, cut_out)
 
 
 def stereo_depth(train: Views, geometry: Geometry) -> ContextDepth | None:

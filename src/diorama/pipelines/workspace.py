@@ -139,7 +139,7 @@ class Workspace:
             return None
         tensors, meta = load_tensors(file)
         seen = {name: tensors.pop(name) for name in ("colour", "deviation", "depth", "observed", "placed")}
-        return SampledViews(Cameras(lens=meta["lens"], **tensors), **seen)
+        return SampledViews(Cameras(lens=meta["lens"], **tensors), **seen, cut_out=meta["cut_out"])
 
     def save_sampled(self, views: SampledViews) -> None:
         """Keep sampled views."""
@@ -147,9 +147,8 @@ class Workspace:
             "colour": views.colour, "deviation": views.deviation, "depth": views.depth, "observed": views.observed,
             "placed": views.placed,
         }  # fmt: skip
-        save_tensors(
-            self.folder / "sampled.safetensors", camera_tensors(views.cameras) | seen, {"lens": views.cameras.lens}
-        )
+        meta = {"lens": views.cameras.lens, "cut_out": views.cut_out}
+        save_tensors(self.folder / "sampled.safetensors", camera_tensors(views.cameras) | seen, meta)
 
     def steps(self) -> int | None:
         """The number of steps settled before, or None."""

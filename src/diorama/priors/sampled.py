@@ -49,7 +49,8 @@ class SampledViews:
 
     colour: mean over samples, [0, 1]. deviation: standard deviation over samples, root mean square over channels.
     depth: planar, mean over samples, 0 where they stop no light. observed: pixels whose surface a photograph shows.
-    placed: pixels whose surface photographs have stereo depth for.
+    placed: pixels whose surface photographs have stereo depth for. cut_out: an object before white, where nothing tells
+    white matter from none: a fit is compared before white too, and the samples' depth does not count.
     """
 
     cameras: Cameras
@@ -58,14 +59,17 @@ class SampledViews:
     depth: Float[Tensor, "view h w"]
     observed: Bool[Tensor, "view h w"]
     placed: Bool[Tensor, "view h w"]
+    cut_out: bool = False
 
     def trust(self, doubt: float) -> Float[Tensor, "view h w"]:
         """(not observed) / (1 + (deviation / doubt)^2): what each pixel's colour counts."""
         return (~self.observed).float() / (1.0 + (self.deviation / doubt).square())
 
     def depth_trust(self, doubt: float) -> Float[Tensor, "view h w"]:
-        """(no stereo) / (1 + (deviation / doubt)^2): what each pixel's depth counts; 0 where there is none."""
-        return (~self.placed & (self.depth > 0)).float() / (1.0 + (self.deviation / doubt).square())
+        """(no stereo) / (1 + (deviation / doubt)^2): what each pixel's depth counts; 0 where there is none, and of what
+        is cut out."""
+        told = (self.depth > 0) & (not self.cut_out)
+        return (~self.placed & told).float() / (1.0 + (self.deviation / doubt).square())
 
 
 @dataclass(frozen=True)

@@ -326,7 +326,8 @@ class DiffusioNeRF(nn.Module):
         config, generator = pool.config, stream(self.seed, "sampled views", step)
         batch = pool.draw(step, self.steps, generator).to(self.device)
         rays = batch.rays
-        background = background_colour(self.config.background, len(rays), generator, rays.origins)
+        behind: Background = "white" if pool.views.cut_out else self.config.background
+        background = background_colour(behind, len(rays), generator, rays.origins)
         seen = self.render(rays, generator, background, step)
         rays_a_pixel = config.side**2
         losses = {}
