@@ -79,8 +79,9 @@ def reconstruct(
     """Fit a scene to photos, or draw scenes that show them from a model.
 
     method: baseline; diffusionerf with a prior (`pipelines.priors.open_prior`); or gibr, which draws from a multi-view
-    model. Naming a prior means the one that it is for. drawing: of gibr, how many scenes and how (`pipelines.draw`);
-    several need an output. refine: of gibr, the samples start a fit instead of being the scene (`pipelines.refine`).
+    model. Naming a prior means the one that it is for; auto without one takes gibr for a single photo, gibr and refine
+    for two, else baseline. drawing: of gibr, how many scenes and how (`pipelines.draw`); several need an output.
+    refine: of gibr, the samples start a fit instead of being the scene (`pipelines.refine`).
     split: which photos are held out (`data.splits`); count: how many training photos are used. steps, or budget
     (seconds, or `5m`), say how long; a budget becomes a number of steps once, after a short timing. output: where the
     scene is saved; unfinished work then lies in `OUTPUT.partial` and the same call goes on with it. callback: called
