@@ -23,6 +23,11 @@ PHOTO_COLUMNS = (
     "psnr", "psnr_masked", "psnr_visible", "psnr_occluded", "psnr_outside", "ssim_uniform7", "sharpness", "fine",
     "frechet", "psnr_mean_colour",
 )  # fmt: skip
+PHOTO_PAIRS = (
+    (REFINED, BASELINE), (REFINED, "few"), (REFINED, "regression-refine"), (REFINED, "gibr"), ("gibr", "regression"),
+)  # fmt: skip
+PAIRED_COLUMNS = ("psnr", "psnr_visible", "psnr_occluded", "psnr_outside", "ssim_uniform7", "sharpness", "frechet")
+SCENE_COLUMNS = ("psnr", "psnr_visible", "frechet")
 
 LEAST_GAIN_OF_DROPOUT = 1.0
 """dB on held-out views."""
@@ -139,6 +144,8 @@ def report(rows: Sequence[Row]) -> str:
         ("samplers (mean +- standard error over worlds)", "samplers", worlds_table),
         ("photos, every row", "photos", photos_table),
         ("photos (mean +- standard error over scenes and seeds)", "photos", photo_means),
+        (f"photos, each scene ({' / '.join(SCENE_COLUMNS)}, mean over seeds)", "photos", photo_scenes),
+        ("photos, paired over scenes and seeds (mean +- standard error, pairs)", "photos", photo_pairs),
         ("photos, PSNR by angle to the nearest given photo (mean, photos)", "photos", angle_table),
     ):
         some = [row for row in rows if row["table"] == of]
@@ -196,6 +203,35 @@ def photo_means(rows: Sequence[Row]) -> str:
         for column in PHOTO_COLUMNS:
             line[column] = spread_text(column, [row["mean"].get(column) for row in some])
         text.append(line)
+    return text_table(text)
+
+
+def photo_scenes(rows: Sequence[Row]) -> str:
+    """A line per method, a column per scene and number of given photos."""
+    text = []
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        line = {"variant": variant}
+        for views, scene in sorted({(row["views"], row["scene"]) for row in rows}):
+            some = [row for row in rows if (row["variant"], row["views"], row["scene"]) == (variant, views, scene)]
+            found = [
+                statistic([row["mean"][c] for row in some if row["mean"].get(c) is not None]) for c in SCENE_COLUMNS
+            ]
+            line[f"{scene}, {views}"] = " / ".join("-" if one is None else f"{one.mean:.2f}" for one in found)
+        text.append(line)
+    return text_table(text)
+
+
+def photo_pairs(rows: Sequence[Row]) -> str:
+    """A line per pair of methods and number of given photos: the first less the second."""
+    text = []
+    for where, count in sorted({(row["set"], row["views"]) for row in rows}):
+        some = [row for row in rows if (row["set"], row["views"]) == (where, count)]
+        for variant, baseline in PHOTO_PAIRS:
+            line = {"scenes": where, "views": str(count), "pair": f"{variant} - {baseline}"}
+            for column in PAIRED_COLUMNS:
+                found = paired(some, variant, baseline, column)
+                line[column] = "" if found is None else found.text(digits_of(column))
+            text.append(line)
     return text_table(text)
 
 

@@ -39,6 +39,8 @@ SHOWN = 4
 """Worlds on a contact sheet."""
 LARGEST_STRIP = 96
 """Small pictures are enlarged up to about this side on contact sheets."""
+CHUNK = 1024
+"""Rays at a time, which decides nothing of the result: what a processor's caches hold."""
 
 
 def drawn_worlds(work: Path, kinds: tuple[Kind, ...], count: int, *, held_out: bool) -> StoredMultiViews:
@@ -95,9 +97,9 @@ def answer(model: GIBR, asked: Question, seed: int, sampling: GIBRSampling) -> A
     device = next(model.parameters()).device
     encoded, held = (views.to(device) for views in (asked.encoded, asked.held))
     started = time.perf_counter()
-    planes = sample(model, encoded, asked.given.to(device), noise_from_seeds([seed]), sampling).planes
+    planes = sample(model, encoded, asked.given.to(device), noise_from_seeds([seed]), sampling, chunk=CHUNK).planes
     seconds = time.perf_counter() - started
-    seen = render_views(model, planes, held, "keep")
+    seen = render_views(model, planes, held, "keep", chunk=CHUNK)
     made = Pictures(*(part.cpu() for part in (seen.colour, seen.depth, seen.opacity, seen.near_mass)))
     return Answer(made, scene_values(made, asked.held, asked.sight), seconds)
 

@@ -215,7 +215,9 @@ def test_on_photos_the_refined_scene_must_beat_the_fit_of_the_same_photos_and_se
     found = {str(verdict.goal): verdict.reached for verdict in verdicts(rows) if verdict.reached is not None}
     assert list(found.values()) == [True, False]
     told = report([*rows, row("ablation", "full", psnr=14.0), row("inputs", "dpm-10", views=0, psnr=10.0, spread=0.1)])
-    assert "+1.00 +- 0.06 (3)" in told
+    assert told.count("+1.00 +- 0.06 (3)") == 2, "among all pairs of methods, and as a goal"
+    assert "-2.00 +- 0.06 (3)" in told.split("paired over")[1].split("gibr-refine - few")[1].split("\n")[0]
+    assert "16.10 / - / -" in told.split("each scene")[1], "what was not measured is a dash"
     assert "20.00 (6)" in told, "photos of all scenes fall into one bin of angle"
     assert told.count("pass") == 1
     assert told.count("FAIL") == 1

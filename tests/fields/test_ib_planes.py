@@ -16,10 +16,10 @@ from diorama.fields.ib_planes import (
     average_poles,
     drop_some,
     harmonics,
+    local_places,
     others_of,
     point_code,
     split_maps,
-    view_agreement,
 )
 from diorama.kernels.view_gather import gather_views
 from tests.oracles import ring_cameras
@@ -197,23 +197,6 @@ def test_spec_05_with_max_a_view_that_is_there_twice_changes_nothing(rng):
         assert torch.equal(once[1], again[1]) == idempotent
 
 
-def test_views_agree_where_those_that_see_a_point_show_the_same():
-    seen = torch.tensor([[1.0, 1, 0], [1, 1, 1], [1, 1, 1], [0, 0, 1], [0, 0, 0]])  # (point, view)
-    flat = torch.tensor([[2.0, 2, 0], [-3, 3, 3], [1, 2, 3], [0, 0, 7], [0, 0, 0]])
-    features = torch.stack([flat, -10 * flat, seen, torch.randn(5, 3)], dim=-1).transpose(0, 1)[None].requires_grad_()
-    told = view_agreement(features, 2)[0]
-    deviation = [0.0, math.sqrt(8.0), math.sqrt(2 / 3), 0.0, 0.0]
-    assert told.shape == (5, 6)
-    torch.testing.assert_close(told[:, 0], torch.tensor([2.0, 1, 2, 7, 0]))
-    torch.testing.assert_close(told[:, 1], -10 * told[:, 0])
-    torch.testing.assert_close(told[:, 2], torch.tensor(deviation), atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(told[:, 3], 10 * told[:, 2], atol=1e-2, rtol=1e-2)
-    assert told[:, 4:].tolist() == [[0, 1], [0, 1], [0, 1], [1, 0], [0, 0]]
-    assert float(told[[0, 3, 4], 2:4].detach().abs().amax()) == 0.0
-    told.sum().backward()
-    assert bool(features.grad.isfinite().all())
-
-
 @pytest.mark.parametrize("pool", ["max", "mean", "softmax"])
 def test_spec_05_views_that_fill_up_a_batch_have_no_say_whatever_they_hold(pool, rng):
     field, planes, points = field_of(replace(CONFIG, pool=pool)), planes_of(ring_cameras(6)), around(300, rng)
@@ -299,7 +282,7 @@ def test_the_code_of_a_point_is_bounded_and_its_waves_double_in_frequency():
     pose = torch.eye(3, 4)[None, None]
     for code in ("distance", "xyz", "depth"):
         config = replace(CONFIG, point_code=code, octaves=2)
-        numbers = point_code(config, far, pose, far.norm(dim=-1)[:, None])
+        numbers = point_code(config, far.norm(dim=-1)[:, None], local_places(far, pose))
         assert numbers.shape[-1] == config.code
         assert float(numbers.abs().amax()) < 20
 
@@ -309,9 +292,9 @@ def test_places_are_not_rounded_under_autocast(code, rng):
     config, points = replace(CONFIG, point_code=code), around(50, rng)
     planes = planes_of(ring_cameras(2), config)
     distance = (points[:, None] - ring_cameras(2).origins[None, :, None]).norm(dim=-1)
-    exact = point_code(config, points, planes.world_to_camera, distance)
+    exact = point_code(config, distance, local_places(points, planes.world_to_camera))
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = point_code(config, points, planes.world_to_camera, distance)
+        rounded = point_code(config, distance, local_places(points, planes.world_to_camera))
     assert torch.equal(rounded, exact)
 
 

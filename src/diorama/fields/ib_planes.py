@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from diorama.fields.pooling import Pool, density_and_colour, linear_layers, pooled_answers
+from diorama.kernels.view_agreement import view_agreement
 from diorama.kernels.view_gather import gather_views
 
 PointCode = Literal["distance", "xyz", "depth"]
@@ -143,10 +144,11 @@ class IBPlaneField(nn.Module):
             kept = first_asked(kept, features[..., config.channels] > 0, planes.first)
             silent = ~kept[..., None]
             features = features.masked_fill(silent, 0) if features.requires_grad else features.masked_fill_(silent, 0)
+        local = None if config.point_code == "distance" else local_places(points, planes.world_to_camera)
 
-        def code(scene: int, piece: slice) -> Tensor:
-            one = slice(scene, scene + 1)
-            return point_code(config, points[one, piece], planes.world_to_camera[one], distance[one, :, piece])[0]
+        def code(scene: int, rows: Tensor) -> Tensor:
+            place = None if local is None else local[scene].flatten(0, 1).index_select(0, rows)
+            return point_code(config, distance[scene].flatten().index_select(0, rows), place)
 
         pooled, known = pooled_answers(self.read, config.pool, features, kept, code)
         if config.agreement:
@@ -162,41 +164,26 @@ def first_asked(
     return kept & (early | ~(early & framed).any(1, keepdim=True))
 
 
-LEAST_SPREAD = 1e-3
-"""Spread of features over views below which its gradient no longer grows."""
-
-
-def view_agreement(features: Float[Tensor, "scene view point f"], channels: int) -> Float[Tensor, "scene point told"]:
-    """Whether the views that have a point in their frame show the same there, as they do on a surface.
-
-    features: as `gather_views` gives them, with so many channels of a perspective map. Mean and standard deviation of
-    these over the views that see the point, and two flags: seen by one view, seen by more. All 0 where none does.
-    Source: plane sweeps compare views by their variance (MVSNet, arXiv 1804.02505, eq. 2; IBRNet, arXiv 2102.13090).
-    """
-    flat, seen = features[..., :channels], features[..., channels : channels + 1]
-    count = seen.sum(1)
-    least = count.clamp_min(1.0)
-    mean = flat.sum(1) / least
-    variance = ((flat - mean[:, None]) * seen).square().sum(1) / least
-    spread = (variance + LEAST_SPREAD**2).sqrt() - LEAST_SPREAD
-    return torch.cat([mean, spread, (count == 1).to(flat), (count > 1).to(flat)], dim=-1)
+def local_places(
+    points: Float[Tensor, "scene point xyz=3"], world_to_camera: Float[Tensor, "scene view 3 4"]
+) -> Float[Tensor, "scene view point xyz=3"]:
+    """Points in the frame of each camera."""
+    rotation, translation = world_to_camera[:, :, None, :, :3], world_to_camera[:, :, None, :, 3]
+    return (rotation * points[:, None, :, None]).sum(-1) + translation  # no matmul, which autocast would round
 
 
 def point_code(
-    config: IBPlanesConfig,
-    points: Float[Tensor, "scene point xyz=3"],
-    world_to_camera: Float[Tensor, "scene view 3 4"],
-    distance: Float[Tensor, "scene view point"],
-) -> Float[Tensor, "scene view point code"]:
-    """Where a point lies as seen from each view: bounded numbers, themselves and their sines and cosines.
+    config: IBPlanesConfig, distance: Float[Tensor, "*n"], local: Float[Tensor, "*n xyz=3"] | None = None
+) -> Float[Tensor, "*n code"]:
+    """Where a point lies as seen from a view: bounded numbers, themselves and their sines and cosines.
 
-    r becomes r / (1 + r) and log(1 + r), however far a point is; depth likewise, its sign kept; xyz is squashed by
-    1 / (1 + r) (PixelNeRF embeds the plain coordinates).
+    distance: from the camera's centre. local: in the camera's frame; the code `distance` does without. r becomes
+    r / (1 + r) and log(1 + r), however far a point is; depth likewise, its sign kept; xyz is squashed by 1 / (1 + r)
+    (PixelNeRF embeds the plain coordinates).
     """
     if config.point_code == "distance":
         return harmonics(torch.stack([distance / (1.0 + distance), torch.log1p(distance)], dim=-1), config.octaves)
-    rotation, translation = world_to_camera[:, :, None, :, :3], world_to_camera[:, :, None, :, 3]
-    local = (rotation * points[:, None, :, None]).sum(-1) + translation  # no matmul, which autocast would round
+    assert local is not None
     if config.point_code == "xyz":
         return harmonics(local / (1.0 + distance[..., None]), config.octaves)
     depth = local[..., 2]

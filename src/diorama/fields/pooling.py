@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from diorama.kernels.pooled_mlp import More, pooled_mlp
+from diorama.kernels.pooled_mlp import More, more_of_all, pooled_mlp
 from diorama.kernels.view_gather import pool_views
 
 Pool = Literal["max", "mean", "softmax"]
@@ -18,6 +18,10 @@ Pool = Literal["max", "mean", "softmax"]
 
 SILU_GAIN = 1.677
 """SiLU divides the root mean square of unit Gaussian numbers by this."""
+
+
+PIECE = 4096
+"""Points that are decoded at a time on a CPU where no gradient is wanted."""
 
 
 def linear_layers(widths: list[int], *, last: bool) -> nn.ModuleList:
@@ -42,7 +46,7 @@ def pooled_answers(
 ) -> tuple[Float[Tensor, "scene point d"], Bool[Tensor, "scene point"]]:
     """What the views that may be asked say of each point together (0 where there is none), and whether there is any.
 
-    code: (scene, piece of its points) -> further inputs (view, point, k) of the MLP, which carry no gradient.
+    code: (scene, rows of it: view * points + point) -> further inputs (row, k) of the MLP, which carry no gradient.
     """
     layers = [layer for layer in read if isinstance(layer, nn.Linear)]
     if pool == "max":
@@ -52,9 +56,7 @@ def pooled_answers(
             features, keep, [layer.weight for layer in layers], [layer.bias for layer in layers], code,
             compute=torch.get_autocast_dtype(device) if fast else features.dtype,
         )  # fmt: skip
-    every = slice(0, features.shape[2])
-    codes = torch.stack([code(scene, every) for scene in range(len(features))])
-    h = _through(read, torch.cat([features, codes], dim=-1), last=True)
+    h = _through(read, torch.cat([features, more_of_all(features, code)], dim=-1), last=True)
     return pool_views(h, keep, pool)
 
 
@@ -66,10 +68,17 @@ def density_and_colour(
     shift: float,
 ) -> tuple[Float[Tensor, "scene point"], Float[Tensor, "scene point rgb=3"]]:
     """The decoder: softplus(logit + shift) and colour in [0, 1]. nothing: what stands where no view may be asked."""
-    pooled = pooled + (~known).to(pooled)[..., None] * nothing  # pooled is 0 there
-    out = _through(decode, pooled, last=False).float()
+    if pooled.device.type != "cpu" or torch.is_grad_enabled():
+        out = _decoded(decode, nothing, pooled, known)
+    else:  # pieces that stay in the cache
+        pieces = zip(pooled.flatten(0, 1).split(PIECE), known.flatten().split(PIECE), strict=True)
+        out = torch.cat([_decoded(decode, nothing, *piece) for piece in pieces]).unflatten(0, known.shape)
     density = -torch.nn.functional.logsigmoid(-out[..., 0] - shift)  # softplus, in equal bits anywhere
     return density, torch.sigmoid(out[..., 1:])
+
+
+def _decoded(decode: nn.ModuleList, nothing: Tensor, pooled: Tensor, known: Tensor) -> Tensor:
+    return _through(decode, torch.where(known[..., None], pooled, nothing.to(pooled)), last=False).float()
 
 
 def _through(layers: nn.ModuleList, x: Tensor, *, last: bool) -> Tensor:

@@ -84,8 +84,8 @@ class TriPlaneField(nn.Module):
         place = unit_place(points, config)
         features = read_planes(planes.perspective, place).masked_fill(~kept[..., None], 0.0)
 
-        def code(scene: int, piece: slice) -> Tensor:
-            return harmonics(place[scene, piece], config.octaves).expand(kept.shape[1], -1, -1)
+        def code(scene: int, rows: Tensor) -> Tensor:
+            return harmonics(place[scene].index_select(0, rows % points.shape[1]), config.octaves)
 
         pooled, known = pooled_answers(self.read, config.pool, features, kept, code)
         return density_and_colour(self.decode, self.nothing, pooled, known, config.density_shift)

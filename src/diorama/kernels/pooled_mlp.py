@@ -2,7 +2,8 @@
 
 Layer after layer over all points and views, a CPU writes every activation to memory and reads it back. Here a piece of
 the points goes through everything at once and stays in the cache; for the gradient it goes through again, so that
-nothing but the inputs is kept. Optionally in bfloat16, which is what an AMX or AVX-512 processor multiplies fastest.
+nothing but the inputs is kept. Views that are not kept for a point are not computed for it. Optionally in bfloat16,
+which is what an AMX or AVX-512 processor multiplies fastest.
 
 The products are the processor's own already; the largest answers have a twin in Numba for the CPU. On CUDA pieces are
 large.
@@ -23,8 +24,8 @@ ROWS = {"cpu": 8192}
 """Rows (points times views) per piece on a kind of device; elsewhere `MANY`."""
 MANY = 1 << 20
 
-More = Callable[[int, slice], Tensor]
-"""(scene, piece of its points) -> further inputs (view, point, k) of the MLP, which carry no gradient."""
+More = Callable[[int, Tensor], Tensor]
+"""(scene, rows of it: view * points + point) -> further inputs (row, k) of the MLP, which carry no gradient."""
 
 
 def pooled_mlp(
@@ -58,13 +59,18 @@ def pooled_mlp_reference(
     more: More,
 ) -> tuple[Float[Tensor, "scene point d"], Bool[Tensor, "scene point"]]:
     """`pooled_mlp` in plain torch, all points at once."""
-    every = slice(0, features.shape[2])
-    h = torch.cat([features, torch.stack([more(scene, every) for scene in range(len(features))])], dim=-1)
+    h = torch.cat([features, more_of_all(features, more)], dim=-1)
     for weight, bias in zip(weights, biases, strict=True):
         h = F.silu(F.linear(h, weight, bias))
     known = keep.any(1)
     pooled = h.masked_fill(~keep[..., None], torch.finfo(h.dtype).min).max(1).values
     return pooled.masked_fill(~known[..., None], 0.0), known
+
+
+def more_of_all(features: Float[Tensor, "scene view point f"], more: More) -> Float[Tensor, "scene view point k"]:
+    """The further inputs of all points in all views."""
+    every = torch.arange(features.shape[1] * features.shape[2], device=features.device)
+    return torch.stack([more(scene, every) for scene in range(len(features))]).unflatten(1, features.shape[1:3])
 
 
 def _pieces(features: Tensor) -> list[tuple[int, slice]]:
@@ -73,10 +79,16 @@ def _pieces(features: Tensor) -> list[tuple[int, slice]]:
     return [(scene, slice(a, min(a + length, count))) for scene in range(scenes) for a in range(0, count, length)]
 
 
-def _given(features: Tensor, more: More, scene: int, piece: slice, compute: torch.dtype) -> tuple[Tensor, Tensor]:
-    # the rows of a piece, view after view, as the first layer gets them: features, and what there is besides
-    rows = features[scene, :, piece].to(compute).flatten(0, 1)
-    return rows, more(scene, piece).to(compute).flatten(0, 1)
+def _kept(keep: Tensor, scene: int, piece: slice) -> tuple[Tensor, Tensor]:
+    # which views are kept for the points of a piece, and the rows of the scene that these are, view after view
+    kept = keep[scene, :, piece].contiguous()
+    view, point = kept.nonzero(as_tuple=True)
+    return kept, view * keep.shape[2] + point + piece.start
+
+
+def _given(features: Tensor, more: More, scene: int, rows: Tensor, compute: torch.dtype) -> tuple[Tensor, Tensor]:
+    # rows as the first layer gets them: features, and what there is besides
+    return features[scene].flatten(0, 1).index_select(0, rows).to(compute), more(scene, rows).to(compute)
 
 
 def _first(given: tuple[Tensor, Tensor], shift: Tensor, weight: Tensor) -> Tensor:
@@ -91,13 +103,13 @@ def _is_fast(features: Tensor, compute: torch.dtype) -> bool:
 
 
 def _largest(h: Tensor, keep: Tensor, *, fast: bool) -> Tensor:
-    # over views, of (view, point, d); 0 where no view is kept
+    # of (row, d) over the views of each point, a row for every kept one of (view, point); 0 where none is
     if fast:
         from diorama.kernels import pooled_mlp_numba
 
         return pooled_mlp_numba.largest(h, keep)
-    h = h.masked_fill(~keep[..., None], torch.finfo(h.dtype).min)
-    return functools.reduce(torch.maximum, h.unbind(0)).masked_fill(~keep.any(0)[:, None], 0.0)
+    every = _spread(h, keep, torch.finfo(h.dtype).min)
+    return functools.reduce(torch.maximum, every.unbind(0)).masked_fill(~keep.any(0)[:, None], 0.0)
 
 
 def _to_largest(h: Tensor, keep: Tensor, gradient: Tensor, *, fast: bool) -> Tensor:
@@ -106,13 +118,21 @@ def _to_largest(h: Tensor, keep: Tensor, gradient: Tensor, *, fast: bool) -> Ten
         from diorama.kernels import pooled_mlp_numba
 
         return pooled_mlp_numba.to_largest(h, keep, gradient)
-    largest, slope = _largest(h, keep, fast=False), torch.empty_like(h)
+    every = _spread(h, keep, 0.0)
+    largest, slope = _largest(h, keep, fast=False), torch.empty_like(every)
     open_still = torch.ones_like(gradient, dtype=torch.bool)
-    for view in range(len(h)):
-        chosen = (h[view] == largest) & keep[view, :, None] & open_still
+    for view in range(len(keep)):
+        chosen = (every[view] == largest) & keep[view, :, None] & open_still
         open_still &= ~chosen
         torch.mul(gradient, chosen, out=slope[view])
-    return slope
+    return slope[keep]
+
+
+def _spread(h: Tensor, keep: Tensor, elsewhere: float) -> Tensor:
+    # rows of kept views as (view, point, d)
+    every = h.new_full((*keep.shape, h.shape[1]), elsewhere)
+    every[keep] = h
+    return every
 
 
 def _forward(
@@ -129,10 +149,11 @@ def _forward(
     fast = _is_fast(features, compute)
     with torch.autocast(features.device.type, enabled=False):
         for scene, piece in _pieces(features):
-            h = F.silu(_first(_given(features, more, scene, piece, compute), shifts[0], products[0]), inplace=True)
+            kept, rows = _kept(keep, scene, piece)
+            h = F.silu(_first(_given(features, more, scene, rows, compute), shifts[0], products[0]), inplace=True)
             for product, shift in zip(products[1:], shifts[1:], strict=True):
                 h = F.silu(torch.addmm(shift, h, product.t()), inplace=True)
-            pooled[scene, piece] = _largest(h.unflatten(0, (features.shape[1], -1)), keep[scene, :, piece], fast=fast)
+            pooled[scene, piece] = _largest(h, kept, fast=fast)
     return pooled
 
 
@@ -150,22 +171,21 @@ class _PooledMlp(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         features, keep, *parameters = ctx.saved_tensors
-        layers, compute, views = len(parameters) // 2, ctx.compute, features.shape[1]
+        layers, compute = len(parameters) // 2, ctx.compute
         products = [weight.to(compute) for weight in parameters[:layers]]
         shifts = [bias.to(compute) for bias in parameters[layers:]]
         to_parameters = [torch.zeros_like(parameter) for parameter in parameters]
-        to_features = torch.empty_like(features) if ctx.needs_input_grad[0] else None
+        to_features = torch.zeros_like(features) if ctx.needs_input_grad[0] else None
         split, fast = features.shape[-1], _is_fast(features, compute)
         with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
             for scene, piece in _pieces(features):
-                given = _given(features, ctx.more, scene, piece, compute)
+                kept, rows = _kept(keep, scene, piece)
+                given = _given(features, ctx.more, scene, rows, compute)
                 before, after = [_first(given, shifts[0], products[0])], []
                 for product, shift in zip(products[1:], shifts[1:], strict=True):
                     after.append(F.silu(before[-1]))
                     before.append(torch.addmm(shift, after[-1], product.t()))
-                h = F.silu(before[-1]).unflatten(0, (views, -1))
-                slope = _to_largest(h, keep[scene, :, piece], gradient[scene, piece], fast=fast)
-                slope = slope.flatten(0, 1)
+                slope = _to_largest(F.silu(before[-1]), kept, gradient[scene, piece], fast=fast)
                 ones = slope.new_ones(1, len(slope))
                 for layer in range(layers - 1, -1, -1):
                     slope = torch.ops.aten.silu_backward(slope, before[layer])
@@ -176,5 +196,6 @@ class _PooledMlp(torch.autograd.Function):
                 to_parameters[0][:, :split] += slope.t() @ given[0]
                 to_parameters[0][:, split:] += slope.t() @ given[1]
                 if to_features is not None:
-                    to_features[scene, :, piece] = (slope @ products[0][:, :split]).unflatten(0, (views, -1))
+                    to_rows = (slope @ products[0][:, :split]).to(to_features)
+                    to_features[scene].flatten(0, 1).index_copy_(0, rows, to_rows)
         return to_features, None, None, None, *to_parameters

@@ -15,8 +15,8 @@ BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
 
 
 def largest(h: Tensor, keep: Tensor) -> Tensor:
-    """See `pooled_mlp`: (view, point, d) and (view, point) to (point, d); 0 where no view is kept."""
-    pooled = h.new_empty(h.shape[1:])
+    """See `pooled_mlp`: (row, d), a row for every kept one of (view, point), to (point, d); 0 where no view is kept."""
+    pooled = h.new_empty(keep.shape[1], h.shape[1])
     _largest(_bits(h), keep.numpy(), _bits(pooled), *_sign(h))
     return pooled
 
@@ -24,7 +24,7 @@ def largest(h: Tensor, keep: Tensor) -> Tensor:
 def to_largest(h: Tensor, keep: Tensor, gradient: Tensor) -> Tensor:
     """See `pooled_mlp`: all of the gradient to the first of the kept views whose answer was the largest."""
     slope = torch.empty_like(h)
-    winner, best = np.empty(h.shape[2], np.int16), _bits(h.new_empty(h.shape[2]))
+    winner, best = np.empty(h.shape[1], np.int16), _bits(h.new_empty(h.shape[1]))
     _to_largest(_bits(h), keep.numpy(), _bits(gradient), _bits(slope), winner, best, *_sign(h))
     return slope
 
@@ -40,15 +40,26 @@ def _sign(tensor: Tensor) -> tuple[np.integer, np.integer]:
 
 
 @numba_kernel
+def _first_rows(keep):
+    # where the rows of each view begin
+    row = np.zeros(len(keep), np.int64)
+    for view in range(len(keep) - 1):
+        row[view + 1] = row[view] + keep[view].sum()
+    return row
+
+
+@numba_kernel
 def _largest(h, keep, pooled, shift, rest):
-    views, count, channels = h.shape
+    (views, count), channels, row = keep.shape, h.shape[1], _first_rows(keep)
     for i in range(count):
         first = True
         for view in range(views):
             if not keep[view, i]:
                 continue
+            answer = h[row[view]]
+            row[view] += 1
             for k in range(channels):
-                rank = h[view, i, k] ^ ((h[view, i, k] >> shift) & rest)
+                rank = answer[k] ^ ((answer[k] >> shift) & rest)
                 pooled[i, k] = rank if first else max(rank, pooled[i, k])
             first = False
         for k in range(channels):
@@ -57,20 +68,22 @@ def _largest(h, keep, pooled, shift, rest):
 
 @numba_kernel
 def _to_largest(h, keep, gradient, slope, winner, best, shift, rest):
-    views, count, channels = h.shape
+    (views, count), channels, row = keep.shape, h.shape[1], _first_rows(keep)
     for i in range(count):
         first = True
         for view in range(views):
             if not keep[view, i]:
                 continue
+            answer = h[row[view]]
             for k in range(channels):
-                rank = h[view, i, k] ^ ((h[view, i, k] >> shift) & rest)
+                rank = answer[k] ^ ((answer[k] >> shift) & rest)
                 ahead = first | (rank > best[k])
                 best[k] = rank if ahead else best[k]
                 winner[k] = np.int16(view) if ahead else winner[k]
             first = False
-        if first:
-            winner[:] = -1
         for view in range(views):
+            if not keep[view, i]:
+                continue
             for k in range(channels):
-                slope[view, i, k] = gradient[i, k] if winner[k] == np.int16(view) else 0
+                slope[row[view], k] = gradient[i, k] if winner[k] == np.int16(view) else 0
+            row[view] += 1

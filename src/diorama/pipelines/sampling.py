@@ -194,5 +194,5 @@ def described(cameras: Cameras) -> list[dict[str, Any]]:
 def chunk_of(model: GIBR, sampling: GIBRSampling, views: int, max_memory: int) -> int:
     """Rays at a time, within a limit of memory; a processor's caches hold no more than the largest of a CPU."""
     ray_bytes = (sampling.coarse + sampling.fine) * sample_bytes(model.config.planes, views)
-    largest = 2048 if next(model.parameters()).device.type == "cpu" else 1 << 15
+    largest = 1024 if next(model.parameters()).device.type == "cpu" else 1 << 15
     return max(LEAST_CHUNK, min(largest, max_memory // ray_bytes))
