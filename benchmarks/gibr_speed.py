@@ -35,7 +35,7 @@ from diorama.systems.gibr import GIBR
 
 RESULTS = Path(__file__).parent / "results" / "gibr_speed.json"
 
-KERNELS = {"gathering": "diorama::gather_views", "perceptron and maximum": "_PooledMlp"}
+KERNELS = {"gathering": "diorama::gather_views", "perceptron and maximum": "_PooledMlp", "agreement": "_Agreement"}
 """Beginnings of the names under which a profile lists a kernel, forward and backward."""
 
 
