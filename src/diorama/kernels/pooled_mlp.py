@@ -21,7 +21,7 @@ from torch import Tensor
 from diorama.kernels.twins import choose_twin
 
 ROWS = {"cpu": 8192}
-"""Rows (points times views) per piece on a kind of device; elsewhere `MANY`."""
+"""About so many rows (a point in a view that is kept) per piece on a kind of device; elsewhere `MANY`."""
 MANY = 1 << 20
 
 More = Callable[[int, Tensor], Tensor]
@@ -73,9 +73,10 @@ def more_of_all(features: Float[Tensor, "scene view point f"], more: More) -> Fl
     return torch.stack([more(scene, every) for scene in range(len(features))]).unflatten(1, features.shape[1:3])
 
 
-def _pieces(features: Tensor) -> list[tuple[int, slice]]:
-    scenes, views, count = features.shape[:3]
-    length = max(1, ROWS.get(features.device.type, MANY) // views)
+def _pieces(keep: Tensor) -> list[tuple[int, slice]]:
+    scenes, views, count = keep.shape
+    kept = int(keep.sum()) if keep.device.type == "cpu" else scenes * views * count
+    length = max(1, ROWS.get(keep.device.type, MANY) * scenes * count // max(1, kept))
     return [(scene, slice(a, min(a + length, count))) for scene in range(scenes) for a in range(0, count, length)]
 
 
@@ -148,7 +149,7 @@ def _forward(
     pooled = features.new_empty(len(features), features.shape[2], weights[-1].shape[0], dtype=compute)
     fast = _is_fast(features, compute)
     with torch.autocast(features.device.type, enabled=False):
-        for scene, piece in _pieces(features):
+        for scene, piece in _pieces(keep):
             kept, rows = _kept(keep, scene, piece)
             h = F.silu(_first(_given(features, more, scene, rows, compute), shifts[0], products[0]), inplace=True)
             for product, shift in zip(products[1:], shifts[1:], strict=True):
@@ -178,7 +179,7 @@ class _PooledMlp(torch.autograd.Function):
         to_features = torch.zeros_like(features) if ctx.needs_input_grad[0] else None
         split, fast = features.shape[-1], _is_fast(features, compute)
         with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-            for scene, piece in _pieces(features):
+            for scene, piece in _pieces(keep):
                 kept, rows = _kept(keep, scene, piece)
                 given = _given(features, ctx.more, scene, rows, compute)
                 before, after = [_first(given, shifts[0], products[0])], []
