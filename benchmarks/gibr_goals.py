@@ -128,7 +128,7 @@ def falling_spread(rows: Sequence[Row]) -> Verdict:
     goal, needed = "spread over samples, by inputs", "each below the one before"
     if len(spreads) < 2:
         return Verdict(goal, "not measured yet", needed, None)
-    told = ", ".join(f"{count}: {format_value('spread', spread)}" for count, spread in measured)
+    told = ", ".join(f"{count}: -" if spread is None else f"{count}: {spread:.4f}" for count, spread in measured)
     return Verdict(goal, told, needed, all(after < before for before, after in pairwise(spreads)))
 
 
@@ -256,6 +256,6 @@ def spread_text(column: str, values: Sequence[float | None]) -> str:
     found = statistic([value for value in values if value is not None])
     if found is None:
         return ""
-    digits = 2 if column.startswith(("psnr", "colour_psnr")) else 3
+    digits = 2 if column.startswith(("psnr", "colour_psnr")) else 4 if column.startswith("spread") else 3
     around = "" if found.error is None else f" +- {found.error:.{digits}f}"
     return f"{found.mean:.{digits}f}{around} ({found.count})"
