@@ -276,7 +276,7 @@ def test_less_memory_means_fewer_rays_at_a_time(model):
     sizes = [chunk_of(model, QUICK, 4, limit) for limit in (1, 20_000_000, 1 << 40)]
     assert sizes[0] == 64
     assert sizes == sorted(sizes)
-    assert sizes[2] == 2048
+    assert sizes[2] == 1024
 
 
 def test_near_and_far_hold_nearly_all_surfaces():
