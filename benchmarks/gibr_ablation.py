@@ -120,7 +120,7 @@ def row_of(job: Job, bench: Bench) -> Row | None:
     recipe = recipe_of(network, options.pixels)
     length = {"steps": options.steps} if options.minutes is None else {"minutes": options.minutes}
     learns = {
-        "variant": network, "seed": job.seed, "config": to_json(recipe.config),
+        "variant": network, "seed": job.seed, "config": decides_of(recipe),
         "training": to_json(recipe.training), "loop": to_json(recipe.loop), "batch": recipe.batch,
         "views": recipe.config.views, "worlds": data_identity(options),
         "machine": None if options.minutes is None else machine_of_one_thread(), **length,
@@ -149,6 +149,11 @@ def row_of(job: Job, bench: Bench) -> Row | None:
         return {**row, "mean": row["mean"] | rounded(own), "loss_by_t": rounded(diagnosis.loss_by_t), **facts}
 
     return bench.row(job, decides, code(), make)
+
+
+def decides_of(recipe: GIBRRecipe) -> Row:
+    """The network's settings that decide a row: `denoises` says again what the training's `regression` says."""
+    return {name: value for name, value in to_json(recipe.config).items() if name != "denoises"}
 
 
 def machine_of_one_thread() -> Row:

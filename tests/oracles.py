@@ -131,16 +131,22 @@ class OracleScene:
     thumbnails: Tensor | None = None
 
     @property
+    def photographed(self) -> Cameras:
+        return self.cameras
+
+    @property
     def names(self) -> tuple[str, ...]:
         return tuple(f"photo_{index:02d}.png" for index in range(len(self.cameras)))
 
     def render(self, cameras: Cameras, **_: object) -> Rendering:
         return exact_rendering(cameras)
 
-    def density(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n"]:
+    def density(self, points: Float[Tensor, "*n 3"], **_: object) -> Float[Tensor, "*n"]:
         return sphere_field(points, points)[0]
 
-    def colour(self, points: Float[Tensor, "*n 3"], directions: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+    def colour(
+        self, points: Float[Tensor, "*n 3"], directions: Float[Tensor, "*n 3"], **_: object
+    ) -> Float[Tensor, "*n 3"]:
         return surface_colour(points)
 
     def bounds(self) -> Float[Tensor, "2 3"]:

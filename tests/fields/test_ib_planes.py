@@ -255,6 +255,20 @@ def test_with_drop_a_view_is_painted_by_all_others_and_with_keep_by_all():
     assert bool(kept.all())
 
 
+def test_with_drop_the_planes_of_all_squares_of_one_photograph_are_left_out():
+    target = torch.tensor([[0, 1, 2, 3]])
+    poses = torch.eye(4).repeat(1, 4, 1, 1)
+    poses[0, :, 0, 3] = torch.tensor([0.0, 1.0, 1e-5, 1.0])  # 0 and 2 are one photograph, 1 and the held-out 3 another
+    dropped, kept = (others_of(target, 3, own, poses=poses) for own in ("drop", "keep"))
+    assert dropped[0].T.tolist() == [
+        [False, True, False],
+        [True, False, True],
+        [False, True, False],
+        [True, False, True],
+    ]
+    assert bool(kept.all())
+
+
 def test_other_planes_are_dropped_for_whole_views_as_often_as_asked_but_never_all_of_them(rng):
     scenes, views, rays = 400, 4, 3
     target = torch.arange(views).repeat_interleave(rays).expand(scenes, -1)

@@ -130,6 +130,17 @@ def test_from_where_a_view_was_taken_its_own_plane_is_left_out_if_that_is_asked(
         assert dropped.seen_from(turned) is dropped
 
 
+def test_from_where_several_squares_of_a_photograph_were_taken_all_of_their_planes_are_left_out(planes):
+    twice = replace(planes, world_to_camera=planes.world_to_camera[:, [0, 0, 2]])
+    dropped = SampledPlanes.of(twice, field_of(), own_plane="drop")
+    seen = dropped.seen_from(ring_cameras(3).camera_to_world[0])
+    others = SampledPlanes.of(replace(twice, present=twice.present & (torch.arange(3) == 2)[None]), field_of())
+    torch.testing.assert_close(seen.geometry(points(1, 40)), others.geometry(points(1, 40)))
+    one_place = replace(planes, world_to_camera=planes.world_to_camera[:, [0, 0, 0]])
+    alone = SampledPlanes.of(one_place, field_of(), own_plane="drop")
+    assert alone.seen_from(ring_cameras(3).camera_to_world[0]) is alone, "nothing else could paint it"
+
+
 def test_the_only_plane_of_a_scene_stays(planes):
     alone = replace(planes, present=planes.present & (torch.arange(3) == 1)[None])
     field = SampledPlanes.of(alone, field_of(), own_plane="drop")

@@ -87,6 +87,18 @@ def test_a_killed_call_goes_on_with_the_samples_that_are_missing(photos, model, 
         draw(photos, model, 4, output=tmp_path / "other")
 
 
+def test_what_decides_nothing_of_a_sample_may_change_when_a_killed_call_goes_on(photos, model, tmp_path):
+    def kill(progress):
+        if progress.sample == 1:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        draw(photos, model, 2, output=tmp_path / "cut", callback=kill)
+    drawn = []
+    draw(photos, model, 2, output=tmp_path / "cut", callback=lambda p: drawn.append(p.sample), max_memory="300MB")
+    assert drawn == [1, 1]
+
+
 def test_one_sample_is_drawn_and_four_where_a_fit_starts_from_them_unless_told_otherwise():
     def count(drawing, **more):
         return settled_drawing(drawing, "gibr", None, None, None, **more).samples
@@ -135,6 +147,20 @@ def test_samples_are_measured_together_and_their_spread_against_their_errors(mod
     assert all((folder / "metrics.json").exists() for folder in folders)
     assert (tmp_path / "scene" / "several.json").exists()
     assert "AUSE" in several_text(told)
+
+
+def test_scenes_that_are_not_samples_of_one_thing_are_not_measured_together(photos, model, tmp_path):
+    draw(photos, model, output=tmp_path / "one")
+    draw(photos[[0, 1]], model, output=tmp_path / "two")
+    with pytest.raises(InputError, match="Evaluate each of them by itself"):
+        evaluate_several([tmp_path / "one", tmp_path / "two"], tmp_path, photos)
+
+
+def test_a_regression_is_given_the_photos_alone_and_says_so(photos):
+    regressing, said = model_of(replace(model_of().config, denoises=False)), []
+    scene = reconstruct(photos, method="gibr", prior=regressing, device="cpu", say=said.append)
+    assert scene.field.config.views == 3
+    assert any("learned to regress" in line for line in said)
 
 
 def test_scenes_come_in_the_users_frame_whatever_its_scale(photos, model):

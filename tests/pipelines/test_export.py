@@ -39,10 +39,10 @@ class MovedScene(OracleScene):
         seen = exact_rendering(replace(cameras, camera_to_world=pose.float()))
         return replace(seen, depth=seen.depth * self.scale)
 
-    def density(self, points):
+    def density(self, points, **_):
         return super().density(self.back(points)) / self.scale
 
-    def colour(self, points, directions):
+    def colour(self, points, directions, **_):
         return surface_colour(self.back(points))
 
     def bounds(self):

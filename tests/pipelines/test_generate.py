@@ -10,6 +10,8 @@ import diorama
 from diorama.cameras.layouts import Layout
 from diorama.data.images import read_image
 from diorama.errors import InputError, OutputError
+from diorama.export.observed import observed_cloud
+from diorama.export.points import PointCloud
 from diorama.pipelines import evaluate as evaluating
 from diorama.pipelines import generate as verb
 from diorama.pipelines import view as viewing
@@ -19,6 +21,7 @@ from diorama.pipelines.render import render
 from diorama.pipelines.showing import scene_folders
 from diorama.scenes.denoising import load_denoising
 from diorama.scenes.storage import load_scene
+from diorama.scenes.visibility import observe
 from diorama.systems.gibr import GIBRSampling
 from diorama.viewer.server import Viewer
 from tests.pipelines.test_reconstruct import StoppedError
@@ -133,6 +136,21 @@ def test_scenes_are_viewed_rendered_and_exported_like_any_other(two, tmp_path, m
     assert (tmp_path / "views" / "transforms.json").exists()
     with pytest.raises(InputError, match="holds 2 scenes"):
         load_scene(two)
+
+
+def test_nobody_photographed_what_was_generated(two, tmp_path):
+    scene, said = load_scene(two / "000"), []
+    assert len(scene.cameras) == 4
+    assert len(scene.photographed) == 0
+    seen = scene.render(scene.cameras[:1])
+    assert int(observe(scene, scene.cameras[:1], seen).count.sum()) == 0
+    render(scene, tmp_path / "frames", path="orbit", seconds=0.05, fps=20.0, observed=True, say=said.append)
+    assert any("0 % were seen by a photograph" in line for line in said)
+    assert "how many of 0 photographs" in (tmp_path / "frames" / "observed.json").read_text()
+    cloud = PointCloud(*(torch.rand(5, 3) for _ in range(4)))
+    assert observed_cloud(cloud, scene).observed.tolist() == [0] * 5
+    with pytest.raises(InputError, match="no photograph saw any of the 5 points"):
+        observed_cloud(cloud, scene, "drop")
 
 
 def test_evaluate_tells_whether_scenes_agree_with_themselves_and_differ(two, capsys):

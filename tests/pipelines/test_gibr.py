@@ -8,15 +8,17 @@ import pytest
 import torch
 
 from diorama.cli.main import main
+from diorama.data.images import read_image
 from diorama.errors import InputError, OutputError
 from diorama.pipelines import gibr, train
 from diorama.pipelines.gibr import gibr_recipe, scenes_of_worlds
 from diorama.pipelines.reconstruct import quiet
-from diorama.systems.gibr import GIBR
+from diorama.systems.gibr import GIBR, GIBRTraining
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.distributed import Share
 from diorama.training.weights import load_weights
 from tests.data.tiny import posed_folder, ring
+from tests.systems.drawn import balls, model_of
 
 
 @pytest.fixture
@@ -45,6 +47,9 @@ def test_scenes_without_depth_are_learned_from_and_what_needs_depth_is_left_open
     config = GIBR.from_pretrained(out / "model").config
     assert (config.pixels, config.views) == (16, 3)
     assert (out / "curves.html").is_file()
+    sheet = read_image(out / "samples" / "0000002.png")[0]
+    assert sheet.shape == (3, 2 * 5 * 36, 4 * 36), "of two scenes five rows, of three views and one that is held out"
+    assert float(sheet.std()) > 0.1
     assert "near_mass" not in (out / "model" / "README.md").read_text(), "the card leaves out what is not known"
 
 
@@ -68,6 +73,17 @@ def test_a_model_that_could_not_be_saved_at_the_end_is_saved_by_the_same_command
     assert GIBR.from_pretrained(out / "model").config.pixels == 16
     assert main(asked) == 0
     assert "saved now" not in capsys.readouterr().out
+
+
+def test_a_model_may_learn_without_views_that_are_held_out_and_is_looked_at_all_the_same(tmp_path):
+    said = []
+    look = gibr.LookAtScenes(tmp_path, GIBRTraining(held_out=0, rays=8), balls(1, 3), said.append)
+    look(model_of(), 7)
+    found = json.loads((tmp_path / "held_out.json").read_text())["7"]
+    assert found["psnr_held_out"] is None
+    assert found["psnr_own_in"] > 0
+    assert "held out" not in said[0]
+    assert "own plane in" in said[0]
 
 
 @pytest.fixture

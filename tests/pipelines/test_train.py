@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -260,6 +261,12 @@ def test_a_folder_of_something_else_is_left_alone(pictures, tmp_path, capsys):
         train.check_run_place(tmp_path / "letter.txt")
 
 
+def test_a_run_lies_by_its_name_where_no_folder_is_named():
+    named = [train.Options(what="gibr"), train.Options(what="patch-prior", size="paper")]
+    assert [str(options.folder) for options in named] == ["runs/gibr-small", "runs/patch-prior-paper"]
+    assert train.Options(what="gibr", output=Path("here")).folder == Path("here")
+
+
 def test_other_options_than_those_of_the_run_are_refused(pictures, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(words(pictures, out, "--steps", "2")) == 0
@@ -271,7 +278,9 @@ def test_other_options_than_those_of_the_run_are_refused(pictures, tmp_path, cap
     ("wrong", "said"),
     [
         (("--steps", "0"), "0 steps were asked for"),
-        (("--batch", "0"), "a batch of 0 cannot"),
+        (("--batch", "0"), "--batch 0 was asked for"),
+        (("--parts", "0"), "--parts 0 was asked for"),
+        (("--sample-every", "-1"), "--sample-every -1 was asked for"),
         (("--steps", "3", "--budget", "1m"), "Give one of them"),
         (("--budget", "soon"), "not a duration"),
         (("--continue-from", "old.pth"), "is a pickle"),

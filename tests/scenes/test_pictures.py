@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from diorama.errors import MemoryLimitError
+from diorama.rendering.chunk import Chunk
 from diorama.rendering.render import SamplingConfig, render_rays
-from diorama.scenes.pictures import Chunk, render_views
+from diorama.scenes.pictures import render_views
 from tests.systems.drawn import balls, given_first, model_of, noisy_views
 
 FIELDS = ("colour", "depth", "opacity", "near_mass")

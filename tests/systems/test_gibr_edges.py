@@ -205,7 +205,37 @@ def test_guidance_needs_two_views_that_are_not_given():
         sample(model_of(), views, given_first(views, 2), noise_from_seeds([0]), replace(QUICK, guidance=1.0))
 
 
+def test_guidance_without_views_to_guide_is_refused():
+    views = balls(1, 3)
+    with pytest.raises(InputError, match="here all are"):
+        sample(model_of(), views, given_first(views, 3), noise_from_seeds([0]), replace(QUICK, guidance=1.0))
+
+
+def test_a_model_that_learned_to_regress_is_asked_about_photographs_alone_and_is_the_same_model():
+    views, model = balls(1, 3), model_of()
+    regressing = model_of(replace(TINY, denoises=False))
+    with pytest.raises(InputError, match="2 views were to be invented, by a model that learned to regress"):
+        sample(regressing, views, given_first(views, 1), noise_from_seeds([0]), QUICK)
+    made = sample(regressing, views, given_first(views, 3), noise_from_seeds([0]), QUICK)
+    assert bool(made.planes.perspective.isfinite().all())
+    assert regressing.checksum == model.checksum
+
+
 # Training ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_view_learns_nothing_from_another_square_of_its_own_photograph():
+    """Each of two photographs shows two squares; with the other photograph's planes away, no plane is left to learn."""
+    views = balls(1, 3)
+    pose = views.camera_to_world.clone()
+    pose[:, 1] = pose[:, 0]
+    pose[:, 2] = pose[:, 0]
+    asked = GIBRTraining(rays=16, drop_other=0.0)
+    for one_place, learns in ((replace(views, camera_to_world=pose), False), (views, True)):
+        model = model_of().requires_grad_(True)
+        sum(training_loss(model, one_place, TINY, asked, torch.Generator().manual_seed(0)).values()).backward()
+        moved = [p.grad is not None and bool(p.grad.abs().amax() > 0) for p in model.network.parameters()]
+        assert any(moved) == learns
 
 
 def test_the_number_of_clean_views_is_none_as_often_as_asked_and_else_even(rng):

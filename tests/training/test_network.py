@@ -252,6 +252,14 @@ def test_parts_found_when_memory_ran_out_are_kept_by_a_resumed_run(tmp_path):
     assert "out of memory" in (tmp_path / "log.jsonl").read_text()
 
 
+def test_more_parts_may_be_asked_for_when_a_run_is_resumed_as_ranks_are_told_to(tmp_path):
+    def parts(steps_in_all, asked):
+        config = replace(CONFIG, parts=asked)
+        return {r.parts for r in steps(small_network(), tmp_path, steps_in_all, loss=noisy_loss, config=config)}
+
+    assert [parts(5, 1), parts(10, 4), parts(15, 2)] == [{1}, {4}, {4}]
+
+
 def test_samples_are_asked_of_the_average_in_evaluation_mode_and_change_nothing(tmp_path):
     looks = []
 

@@ -31,10 +31,12 @@ def observed_mesh(mesh: Mesh, scene: HasContext, unseen: Unseen = "keep") -> Mes
 
 
 def observed_cloud(cloud: PointCloud, scene: HasContext, unseen: Unseen = "keep") -> PointCloud:
-    """The points with `observed`."""
+    """The points with `observed`; InputError if nothing is left."""
     count, framed = sightings(scene, cloud.points)
     if unseen == "drop":
         seen: Bool[Tensor, "point"] = count > 0
+        if not bool(seen.any()):
+            raise InputError(f"no photograph saw any of the {len(seen)} points. Export with --unseen keep.")
         parts = (cloud.points, cloud.colours, cloud.normals, cloud.directions, count)
         return PointCloud(*(part[seen] for part in parts))
     colours = faded(cloud.colours, count, framed) if unseen == "fade" else cloud.colours

@@ -24,6 +24,9 @@ PointCode = Literal["distance", "xyz", "depth"]
 OwnPlane = Literal["drop", "keep"]
 """Whether a view may be rendered from its own plane; dropping it is representation dropout [paper]."""
 
+SAME_POSE = 1e-3
+"""Two cameras are one whose centres (units of the normalised frame) and axes differ by no more than this."""
+
 
 @dataclass(frozen=True)
 class IBPlanesConfig:
@@ -256,15 +259,27 @@ class KeptPlanes:
         return geometry
 
 
-def others_of(target: Int[Tensor, "scene ray"], views: int, own: OwnPlane = "drop") -> Bool[Tensor, "scene view ray"]:
+def others_of(
+    target: Int[Tensor, "scene ray"],
+    views: int,
+    own: OwnPlane = "drop",
+    *,
+    poses: Float[Tensor, "scene every 4 4"] | None = None,
+) -> Bool[Tensor, "scene view ray"]:
     """Which planes may paint each ray: with `drop`, all but that of the view whose ray it is [paper].
 
-    target: number of the view that a ray belongs to; `views` or more for views that were never encoded.
+    target: number of the view that a ray belongs to; `views` or more for views that were never encoded. poses: of all
+    views; with them `drop` leaves out all that were taken from where the ray's view was: another square of the same
+    photograph paints it at any depth, as the view's own plane would [ours].
     """
     every = torch.arange(views, device=target.device)[:, None]
     if own == "keep":
         return torch.ones(len(target), views, target.shape[1], dtype=torch.bool, device=target.device)
-    return target[:, None] != every
+    others = target[:, None] != every
+    if poses is None:
+        return others
+    elsewhere = (poses[:, :, None] - poses[:, None, :views]).abs().flatten(3).amax(-1) > SAME_POSE
+    return others & elsewhere.gather(1, target[..., None].expand(-1, -1, views)).mT
 
 
 def drop_some(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diorama.errors import InputError
 from diorama.fields.build import PlanesConfig, build_planes, sample_bytes
 from diorama.fields.density_cube import DensityCube
-from diorama.fields.ib_planes import IBPlaneField, IBPlanesConfig, KeptPlanes, OwnPlane, Planes
+from diorama.fields.ib_planes import SAME_POSE, IBPlaneField, IBPlanesConfig, KeptPlanes, OwnPlane, Planes
 from diorama.fields.tri_planes import TriPlaneField
 
 LARGEST_HALF = 65504.0
@@ -24,9 +24,6 @@ LARGEST_HALF = 65504.0
 
 CELLS_PER_PIXEL, MOST_CELLS = 2, 160
 """Of the proposal, along one side of contracted space: cells per pixel of a map, and at most."""
-
-SAME_POSE = 1e-3
-"""Two cameras are one whose centres (units of the normalised frame) and axes differ by no more than this."""
 
 MOST_NUMBERS = 1 << 29
 """In all planes and weights together (2 GB); a file that asks for more is damaged."""
@@ -136,20 +133,18 @@ class SampledPlanes(nn.Module):
         return Planes(self.perspective[None], polar, self.world_to_camera[None], self.intrinsics[None], present, first)
 
     def seen_from(self, camera_to_world: Float[Tensor, "4 4"]) -> "SampledPlanes | KeptPlanes":
-        """What a camera of the normalised frame is shown: this field; where `own_plane` is `drop`, from where a view
-        was taken the field of all other planes. The only plane of a scene always stays."""
-        if self.config.own_plane == "keep" or self.config.views == 1:
+        """What a camera of the normalised frame is shown: this field; where `own_plane` is `drop`, from where views
+        were taken (several squares of one photograph) the field of all other planes, if there are others."""
+        if self.config.own_plane == "keep":
             return self
         pose = camera_to_world.to(self.world_to_camera)
         rotation, translation = self.world_to_camera.split([3, 1], dim=-1)
         away = (pose[:3, 3] + (rotation.mT @ translation)[..., 0]).norm(dim=-1)
         turned = (rotation @ pose[:3, :3] - torch.eye(3).to(pose)).abs().amax(dim=(-1, -2))
         apart = torch.maximum(away, turned)
-        own = int(apart.argmin())
-        if float(apart[own]) > SAME_POSE:
+        kept, planes = apart > SAME_POSE, self.planes
+        if bool(kept.all()) or not bool(kept.any()):
             return self
-        kept = torch.arange(self.config.views, device=self.device) != own
-        planes = self.planes
         return KeptPlanes(self.reader, replace(planes, present=planes.present & kept).of_scene(0))
 
     @cached_property

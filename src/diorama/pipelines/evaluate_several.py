@@ -21,7 +21,7 @@ from diorama.eval.uncertainty import coverage, sparsification
 from diorama.files import write_json
 from diorama.pipelines.evaluate import evaluate, open_again
 from diorama.pipelines.fit_run import Say, quiet
-from diorama.scenes.storage import load_scene
+from diorama.scenes.storage import load_scene, read_card
 from diorama.types import Rendering
 
 SEVERAL = "several.json"
@@ -44,11 +44,18 @@ def evaluate_several(
 
     Samples of one set of photos: each as `evaluate` does it, then the first, the mean and the best of them, and whether
     their spread knows where they err. Scenes that were generated: whether each agrees with itself from all of its
-    views, and how much they differ.
+    views, and how much they differ. InputError where they are neither.
     """
     if not folders:
         raise InputError(f"{place} holds no scenes. Give a scene, or a folder of scenes.")
-    if "split" in load_scene(folders[0]).provenance:
+    first, *others = [read_card(folder)["provenance"] for folder in folders]
+    for folder, other in zip(folders[1:], others, strict=True):
+        if any(first.get(key) != other.get(key) for key in ("photos", "method")):
+            raise InputError(
+                f"{folder} is no other sample of what {folders[0]} is: it was made of other photos, or by another "
+                "method. Evaluate each of them by itself."
+            )
+    if "split" in first:
         content = against_photos(folders, photos, lpips, device, say)
     else:
         content = among_themselves(folders, device, say)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,9 +22,11 @@ from diorama.export.paint import paint_mesh, region_of_interest
 from diorama.export.ply import write_ply
 from diorama.export.points import PointCloud, PointConfig, join, surface_points
 from diorama.files import check_free, whole_file
+from diorama.pipelines.quantities import parse_bytes
 from diorama.pipelines.reconstruct import quiet
 from diorama.pipelines.render import Tick, one_by_one, progress, render_frames
 from diorama.pipelines.showing import Shown, frame_words, image_size, open_scene
+from diorama.scenes.scene import DEFAULT_MEMORY
 from diorama.scenes.visibility import context_depth
 from diorama.types import RenderFn
 
@@ -50,6 +53,7 @@ def export(
     width: int | None = None,
     force: bool = False,
     draw: RenderFn | None = None,
+    max_memory: int = DEFAULT_MEMORY,
     tick: Tick | None = None,
     say: Callable[[str], None] = quiet,
 ) -> Path:
@@ -59,9 +63,10 @@ def export(
     user unit of the surface, unset: by the rendered depth; box: lowest x y z and highest x y z, user frame; y_up: a
     root matrix in a GLB that turns up into +y. Meshes and points say how many photographs saw each point (not in .obj);
     unseen: what becomes of what none saw. Views: depth: also 16-bit depth PNGs; width in pixels. draw: renders in place
-    of the scene's own `render`. tick: called after every picture. say: told what was written. Numbers are of the user's
-    frame. Returns where it was written; raises InputError for a suffix that means nothing and for what cannot be,
-    OutputError where something exists and `force` is not given.
+    of the scene's own `render`. max_memory: bytes for the points of a mesh that are asked at once. tick: called after
+    every picture. say: told what was written. Numbers are of the user's frame. Returns where it was written; raises
+    InputError for a suffix that means nothing and for what cannot be, OutputError where something exists and `force` is
+    not given.
     """
     target, draw = Path(output), draw or scene.render
     chosen = kind_of(target, kind, y_up=y_up, unseen=unseen)
@@ -72,8 +77,9 @@ def export(
             corners = None if box is None else torch.tensor(box, dtype=torch.float64).reshape(2, 3)
             config = MeshConfig(resolution=resolution, level=level)
             mesh, level, corners = export_mesh(
-                scene, draw, target, config, box=corners, y_up=y_up, unseen=unseen, force=force, tick=tick
-            )
+                scene, draw, target, config, box=corners, y_up=y_up, unseen=unseen, force=force, max_memory=max_memory,
+                tick=tick,
+            )  # fmt: skip
             where = " to ".join("(" + ", ".join(f"{x:.4g}" for x in corner) + ")" for corner in corners.tolist())
             what = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles, level {level:.3g}, box {where}"
             what += f", {100 * seen_share(mesh.observed):.0f} % of the vertices seen by a photograph"
@@ -150,12 +156,14 @@ def scene_mesh(
     *,
     box: Float[Tensor, "2 xyz=3"] | None = None,
     unseen: Unseen = "keep",
+    max_memory: int = DEFAULT_MEMORY,
     tick: Tick | None = None,
 ) -> tuple[Mesh, float, Float[Tensor, "2 xyz=3"]]:
     """The surface of a scene as a coloured mesh, the density level taken for it, and the box it was looked for in.
 
     box: user frame; unset: around what most photographs show (`export.paint.region_of_interest`), within the scene's
-    bounds. unseen: what becomes of what no photograph saw. Raises InputError where there is no surface.
+    bounds. unseen: what becomes of what no photograph saw. max_memory: bytes for the points asked at once.
+    Raises InputError where there is no surface.
     """
     cloud = scene_points(scene, render, most=LOOK_PIXELS, views=LOOK_VIEWS, tick=tick)
     if box is None:
@@ -165,12 +173,11 @@ def scene_mesh(
     inside = ((cloud.points >= box[0]) & (cloud.points <= box[1])).all(-1)
     points, directions = cloud.points[inside], cloud.directions[inside]
     step = max(1, len(points) // 20_000)
-    mesh, level = extract_mesh(
-        scene.density, box, config, surface=(points[::step].double(), directions[::step].double())
-    )
+    density, colour = (partial(ask, max_memory=max_memory) for ask in (scene.density, scene.colour))
+    mesh, level = extract_mesh(density, box, config, surface=(points[::step].double(), directions[::step].double()))
     cell = float((box[1] - box[0]).max()) / config.resolution
-    painted = paint_mesh(mesh, scene.density, scene.colour, scene.cameras, cell=cell)
-    return observed_mesh(painted, context_depth(scene.cameras, render, tick=tick), unseen), level, box
+    painted = paint_mesh(mesh, density, colour, scene.cameras, cell=cell)
+    return observed_mesh(painted, context_depth(scene.photographed, render, tick=tick), unseen), level, box
 
 
 def export_mesh(
@@ -183,10 +190,11 @@ def export_mesh(
     y_up: bool = False,
     unseen: Unseen = "keep",
     force: bool = False,
+    max_memory: int = DEFAULT_MEMORY,
     tick: Tick | None = None,
 ) -> tuple[Mesh, float, Float[Tensor, "2 xyz=3"]]:
     """`scene_mesh` into a .glb, .obj or .ply file, in the user's frame; y_up turns the root of a GLB alone."""
-    mesh, level, box = scene_mesh(scene, render, config, box=box, unseen=unseen, tick=tick)
+    mesh, level, box = scene_mesh(scene, render, config, box=box, unseen=unseen, max_memory=max_memory, tick=tick)
     root = y_up_matrix(mean_up(scene.cameras).cpu()) if y_up else None
     with whole_file(path, force=force) as temporary:
         write_mesh(temporary, mesh, suffix=path.suffix.lower(), root=root, notes=file_notes(scene))
@@ -206,7 +214,7 @@ def export_points(
     cloud = scene_points(scene, render, tick=tick)
     if len(cloud) == 0:
         raise InputError("no photograph shows an opaque surface in this scene. Fit it longer.")
-    cloud = observed_cloud(cloud, context_depth(scene.cameras, render, tick=tick), unseen)
+    cloud = observed_cloud(cloud, context_depth(scene.photographed, render, tick=tick), unseen)
     with whole_file(path, force=force) as temporary:
         notes = tuple(f"{key}: {value}" for key, value in file_notes(scene).items())
         write_ply(
@@ -262,14 +270,15 @@ def command(options: Options) -> int:
     check_resolution(options.resolution)
     check_free(options.output, force=options.force)
     scene, draw = open_scene(options.scene, device=options.device, max_memory=options.max_memory)
-    photographs = len(scene.cameras)
-    count = {"mesh": min(photographs, LOOK_VIEWS) + photographs, "points": 2 * photographs}.get(kind, photographs)
+    limit = DEFAULT_MEMORY if options.max_memory is None else parse_bytes(options.max_memory)
+    views, photographs = len(scene.cameras), len(scene.photographed)
+    count = {"mesh": min(views, LOOK_VIEWS) + photographs, "points": views + photographs}.get(kind, views)
     said: list[str] = []
     with progress(count, kind) as tick:
         export(
             scene, options.output, kind=kind, resolution=options.resolution, level=options.level, box=options.box,
             y_up=options.y_up, unseen=options.unseen, depth=options.depth, width=options.width, force=options.force,
-            draw=draw, tick=tick, say=said.append,
+            draw=draw, max_memory=limit, tick=tick, say=said.append,
         )  # fmt: skip
     print(*said, sep="\n")
     return 0

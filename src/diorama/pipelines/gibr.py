@@ -242,14 +242,15 @@ class Diagnosis:
     Some views are clean, the others at time `DIAGNOSED_TIME`. own_in, own_out: encoded views rendered with their own
     plane and without. held_out: views that were not encoded. mean_colour: held-out views against the mean colour of
     the encoded ones. near_mass: share of light that is stopped nearer than half of the true depth, in held-out views.
-    depth_rank_corr: see `eval.metrics`; mean over held-out views. Both are None where no depth is known.
+    depth_rank_corr: see `eval.metrics`; mean over held-out views. Both are None where no depth is known, and what is
+    measured of held-out views where there are none.
     loss_by_t: plain squared error (signed images) of noisy views, own plane left out.
     """
 
-    psnr_own_in: float
-    psnr_own_out: float
-    psnr_held_out: float
-    psnr_mean_colour: float
+    psnr_own_in: float | None
+    psnr_own_out: float | None
+    psnr_held_out: float | None
+    psnr_mean_colour: float | None
     near_mass: float | None
     depth_rank_corr: float | None
     loss_by_t: dict[str, float]
@@ -294,13 +295,13 @@ def loss_at(model: GIBR, views: MultiViews, time: float, training: GIBRTraining)
     images = add_noise(to_signed(views.images), noise, each, model.config.schedule)
     noisy = NoisyViews.of(views, images, each, torch.zeros_like(each, dtype=torch.bool))
     targets = draw_targets(views, training.rays, training.patch, stream(0, "pixels by time"))
-    seen = model(noisy, targets.rays, others_of(targets.view, each.shape[1]))
+    seen = model(noisy, targets.rays, others_of(targets.view, each.shape[1], poses=views.camera_to_world))
     return float((2.0 * (seen.colour.reshape(targets.colour.shape) - targets.colour)).square().mean())
 
 
-def mean_psnr(made: Float[Tensor, "scene view 3 h w"], true: Float[Tensor, "scene view 3 h w"]) -> float:
-    """Mean over all pictures of their PSNR, dB."""
-    return float(psnr(made.flatten(0, 1), true.flatten(0, 1)).mean())
+def mean_psnr(made: Float[Tensor, "scene view 3 h w"], true: Float[Tensor, "scene view 3 h w"]) -> float | None:
+    """Mean over all pictures of their PSNR, dB; None where there are none."""
+    return float(psnr(made.flatten(0, 1), true.flatten(0, 1)).mean()) if made.shape[:2].numel() else None
 
 
 @dataclass(frozen=True)
@@ -318,12 +319,13 @@ class LookAtScenes:
         device = next(network.parameters()).device
         scenes = self.held_out.to(device)
         found = diagnose(network, scenes, self.training)
-        self.say(
-            f"step {step}: held out {found.psnr_held_out:.2f} dB (mean colour {found.psnr_mean_colour:.2f}), own plane "
-            f"in {found.psnr_own_in:.2f}, out {found.psnr_own_out:.2f}"
-            + ("" if found.depth_rank_corr is None else f", depth rank {found.depth_rank_corr:.2f}")
-            + ("" if found.near_mass is None else f", near mass {found.near_mass:.3f}")
-        )
+        figures = {
+            "held out": (found.psnr_held_out, ".2f", " dB"), "mean colour": (found.psnr_mean_colour, ".2f", " dB"),
+            "own plane in": (found.psnr_own_in, ".2f", " dB"), "out": (found.psnr_own_out, ".2f", " dB"),
+            "depth rank": (found.depth_rank_corr, ".2f", ""), "near mass": (found.near_mass, ".3f", ""),
+        }  # fmt: skip
+        known = [f"{name} {v:{form}}{unit}" for name, (v, form, unit) in figures.items() if v is not None]
+        self.say(f"step {step}: {', '.join(known)}")
         add_figures(self.folder, step, asdict(found))
         write_curves(self.folder)
         add_sheet(self.folder, step, scene_sheet(network, scenes.each(lambda part: part[:4]), self.training))

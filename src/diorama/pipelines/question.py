@@ -125,6 +125,9 @@ def question_of(
     notes.append(f"scale: {told}")
     normal, similarity = normalise_cameras(middle, 0, known_distance=distance)
     tiles, back = similarity.apply_cameras(square.cameras), similarity.inverse()
+    if not model.config.denoises and extra.count is None:
+        extra = replace(extra, count=0)
+        notes.append("the model learned to regress: nothing is invented, and what photos do not show is a guess")
     count = extra.beside(len(square), model.config.views)
     more = cover(normal, count, config=extra.where)
     notes.append(f"{len(views)} photos are given, {count} further views are invented")

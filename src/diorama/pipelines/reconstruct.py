@@ -124,7 +124,10 @@ def reconstruct(
         asked |= {"drawing": to_json(drawing), "refine": refine}
     work = None
     if output is not None:
-        work = Workspace.beside(Path(output), asked | {"inputs": input_hashes(views)}, force=force)
+        request = asked | {"inputs": input_hashes(views)}
+        if drawing is not None and not refine:
+            del request["max_memory"]  # how many rays are in flight decides nothing of a sample
+        work = Workspace.beside(Path(output), request, force=force)
     if chosen_method == "baseline" and views.cameras is None and len(views) == 1:  # no pose will be found
         say(f"method: baseline ({why_method(method, chosen_method, prior, photos=1, fitted=fitted)})")
     views, pose_error = with_cameras(views, seed, say, work, alone=isinstance(chosen_prior, GIBR) and not refine)
@@ -294,7 +297,8 @@ class Options:
     """Share of the photos' pixels, in random blocks, that every fit but the first does not learn from."""
     samples: int | None = None
     """gibr: how many scenes are drawn; OUTPUT is the first, OUTPUT/samples holds the others, OUTPUT/spread how much
-    they disagree. Unset: 1, and 4 with --refine, where a fit follows them the less the more they disagree."""
+    they disagree. Unset: 1. With --refine: 4; OUTPUT is then the fit, which follows them the less the more they
+    disagree, and they are not kept."""
     sampler: Literal["dpm", "ddim"] = "dpm"
     """gibr: DPM-Solver++ or DDIM."""
     sampler_steps: int = 10
@@ -384,6 +388,6 @@ def command(options: Options) -> int:
     if window is not None:
         window.close(scene)
     seconds = sum(read_card(folder)["provenance"]["seconds"] for folder in sample_folders(options.output))
-    done = "sampled" if scene.provenance["method"] == "gibr" and not scene.provenance["refine"] else "done"
+    done = "sampled" if scene.provenance["method"] == "gibr" and not scene.provenance["refine"] else "fitted"
     print(f"{options.output}: {done} in {seconds:.0f} s. Look at it: diorama view {options.output}")
     return 0

@@ -64,7 +64,7 @@ def render(
         raise InputError("these cameras have several sizes, and a film has one. Give a folder: -o DIR.")
     draw, took = draw or scene.render, list[float]()
     draw(cameras[:1].resize(2, 2))  # what a scene prepares when it is first drawn belongs to no frame's time
-    fading = Fading(context_depth(scene.cameras, draw, tick=tick)) if observed else None
+    fading = Fading(context_depth(scene.photographed, draw, tick=tick)) if observed else None
     if film:
         draw = draw if fading is None else fading.over(draw)
         drawn = render_film(draw, cameras, target, fps=fps, force=force, tick=tick, took=took)
@@ -287,7 +287,7 @@ def command(options: Options) -> int:
     scene, draw = open_scene(options.scene, device=options.device, max_memory=options.max_memory)
     if options.spread is not None:
         draw = open_spread(options.scene, options.spread, device=options.device, max_memory=options.max_memory)
-    count += len(scene.cameras) if options.observed else 0
+    count += len(scene.photographed) if options.observed else 0
     said: list[str] = []
     with progress(count, "render") as tick:
         render(

@@ -31,11 +31,15 @@ class Shown(Protocol):
 
     @property
     def cameras(self) -> Cameras:
-        """Where the context photographs were taken, user frame."""
+        """The context views' cameras, user frame: where photographs were taken, or invented ones."""
+
+    @property
+    def photographed(self) -> Cameras:
+        """Those of them that photographs were taken with: none where all views were invented."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Their names."""
+        """The names of all of them."""
 
     @property
     def frame(self) -> Frame:
@@ -56,11 +60,11 @@ class Shown(Protocol):
     def render(self, cameras: Cameras, *, max_memory: int = ...) -> Rendering:
         """Colour, depth and opacity from cameras of the user's frame."""
 
-    def density(self, points: Float[Tensor, "*n xyz=3"]) -> Float[Tensor, "*n"]:
+    def density(self, points: Float[Tensor, "*n xyz=3"], *, max_memory: int = ...) -> Float[Tensor, "*n"]:
         """Density per user unit."""
 
     def colour(
-        self, points: Float[Tensor, "*n xyz=3"], directions: Float[Tensor, "*n xyz=3"]
+        self, points: Float[Tensor, "*n xyz=3"], directions: Float[Tensor, "*n xyz=3"], *, max_memory: int = ...
     ) -> Float[Tensor, "*n rgb=3"]:
         """Colour at points along unit directions."""
 

@@ -69,8 +69,9 @@ class Options:
 
     what: tyro.conf.Positional[Literal["patch-prior", "gibr"]]
     """What is trained: `patch-prior`, the prior over RGBD patches of DiffusioNeRF; `gibr`, the multi-view model."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o", "--out"])]
-    """Folder of the run: checkpoints, log.jsonl, samples/, held_out.json and, at the end, the weights."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o", "--out"])] = None
+    """Folder of the run: checkpoints, log.jsonl, samples/, held_out.json and, at the end, the weights. Unset:
+    runs/WHAT-SIZE."""
     size: Literal["tiny", "small", "base", "large", "paper"] = "small"
     """small: trained on a CPU, 6.7 million weights. patch-prior: small or paper (36 million, the published numbers, for
     a GPU). gibr: tiny (tests), small, base (96 px, one GPU), large (256 px, several)."""
@@ -129,26 +130,43 @@ class Options:
     device: str | None = None
     """cpu or cuda; by default CUDA where there is one."""
 
+    @property
+    def folder(self) -> Path:
+        """Where the run is: as said, else by what is trained and its size."""
+        return Path("runs") / f"{self.what}-{self.size}" if self.output is None else self.output
+
 
 def command(options: Options) -> int:
     """Run the verb; progress goes to the terminal of the first rank."""
     from tqdm import tqdm
 
+    check_counts(options)
     run = train_patch_prior if options.what == "patch-prior" else train_gibr
     with process_group(torch.device(choose_device(options.device))) as (share, device):
         last = run(options, share, device, tqdm.write if share.rank == 0 else quiet)
     if share.rank == 0:
-        print(f"{options.output}: {last}. Look at {options.output}/samples, and use it:")
+        print(f"{options.folder}: {last}. Look at {options.folder / 'samples'}, and use it:")
         if options.what == "patch-prior":
-            print(f"  diorama reconstruct PHOTOS --method diffusionerf --prior {options.output / 'prior'}")
+            print(f"  diorama reconstruct PHOTOS --method diffusionerf --prior {options.folder / 'prior'}")
         else:
-            print(f"  diorama reconstruct PHOTOS --method gibr --prior {options.output / 'model'}")
+            print(f"  diorama reconstruct PHOTOS --method gibr --prior {options.folder / 'model'}")
     return 0
+
+
+def check_counts(options: Options) -> None:
+    """InputError for what cannot be counted from 0."""
+    counts = {
+        "--batch": options.batch, "--pixels": options.pixels, "--views": options.views, "--parts": options.parts,
+        "--sample-every": options.sample_every,
+    }  # fmt: skip
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise InputError(f"{name} {count} was asked for. Give 1 or more.")
 
 
 def train_patch_prior(options: Options, share: Share, device: torch.device, say: Say) -> str:
     """Train until the end, and write the prior; returns how it ended, in words."""
-    out = options.output
+    out = options.folder
     check_run_place(out)
     chosen = settled(options)
     with torch.random.fork_rng(devices=[]):
@@ -173,7 +191,7 @@ def train_patch_prior(options: Options, share: Share, device: torch.device, say:
 
 def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -> str:
     """Train until the end, and write the model; returns how it ended, in words."""
-    out = options.output
+    out = options.folder
     check_run_place(out)
     chosen = settled_gibr(options)
     with torch.random.fork_rng(devices=[]):
@@ -257,7 +275,7 @@ def run_to_the_end(
         batches_at(task.batch_at, workers=options.workers, pin=device.type != "cpu"),
         task.config,
         task.length,
-        options.output,
+        options.folder,
         about={"what": options.what, "size": options.size, "batch": task.batch, "data": task.facts},
         continue_from=start,
         sample=task.look,
@@ -268,12 +286,12 @@ def run_to_the_end(
     last: Record | None = None
     for record in with_bar(records, show=share.rank == 0):
         last = record
-    weights = weights_of_run(options.output)
+    weights = weights_of_run(options.folder)
     if last is None:
         if is_saved(task, weights):
             return f"was finished before, at step {weights.step}"
         if share.rank == 0:
-            save(weights, seconds_of_run(options.output))
+            save(weights, seconds_of_run(options.folder))
         return f"was finished before, at step {weights.step}, and its weights are saved now"
     if share.rank == 0:
         save(weights, last.seconds)
@@ -310,7 +328,10 @@ def settled_gibr(options: Options) -> GIBRRecipe:
     if options.times is not None:
         training = replace(training, times=TIME_LAWS[options.times])
     config = chosen.config
-    config = replace(config, pixels=options.pixels or config.pixels, views=options.views or config.views)
+    config = replace(
+        config, pixels=options.pixels or config.pixels, views=options.views or config.views,
+        denoises=not options.regression,
+    )  # fmt: skip
     config = replace(config, network=replace(config.network, looks_at=options.looks_at))
     multiple = max(config.network.multiple, 2)
     if config.pixels < multiple or config.pixels % multiple or config.views < 2:
@@ -344,7 +365,7 @@ def open_data(options: Options, chosen: PatchRecipe, share: Share, encoding: Pat
     if options.data != "worlds":
         return patches_of_pictures(Path(options.data), window, batch, options.seed, share)
     return patches_of_worlds(
-        options.output / "windows", window, batch, options.seed, share,
+        options.folder / "windows", window, batch, options.seed, share,
         worlds=options.worlds, textures=options.textures, say=say,
     )  # fmt: skip
 

@@ -33,7 +33,7 @@ def exhibit_of(scene: Shown, render: RenderFn, name: str, denoising: Denoising |
             paths[path] = camera_path(scene, path, FRAMES, size)
         except DioramaError:  # a path that these cameras cannot have is not offered
             continue
-    context = cache(lambda: context_depth(scene.cameras, render))  # drawn when somebody first asks
+    context = cache(lambda: context_depth(scene.photographed, render))  # drawn when somebody first asks
 
     def observed(cameras: Cameras, picture: Rendering) -> Observed:
         return observe(context(), cameras, picture)
@@ -93,7 +93,8 @@ def command(options: Options) -> int:
         opened.append((name, scene, render))
         if (denoising := load_denoising(path)) is not None:
             kept[name] = denoising
-        print(f"{path}: {len(scene.cameras)} photographs, {frame_words(scene.frame)}")
+        kind = "photographs" if len(scene.photographed) else "invented views"
+        print(f"{path}: {len(scene.cameras)} {kind}, {frame_words(scene.frame)}")
     viewer = view(opened, host=options.host, port=options.port, denoising=kept)
     print(f"Look at {viewer.url} (Ctrl-C ends it)", flush=True)
     if options.open:

@@ -1,6 +1,5 @@
 """Whole pictures of scenes that multi-view models made: the views that were denoised, or others."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -11,8 +10,8 @@ from torch import Tensor
 from diorama.cameras.rays import Rays
 from diorama.data.multiview import MultiViews
 from diorama.data.targets import targets_at
-from diorama.errors import MemoryLimitError, out_of_memory
 from diorama.fields.ib_planes import OwnPlane, Planes, others_of
+from diorama.rendering.chunk import Chunk
 from diorama.rendering.render import RayRendering, SamplingConfig
 
 
@@ -30,26 +29,6 @@ class Painter(Protocol):
     ) -> RayRendering:
         """Rays (scene, ray) of the normalised worlds, each painted by the planes that are kept for it."""
         ...
-
-
-@dataclass
-class Chunk:
-    """How many rays are rendered at a time: halved, for good, where memory does not suffice, which `say` is told."""
-
-    rays: int = 4096
-    say: Callable[[str], None] | None = None
-
-    def halve(self, least: int, reason: BaseException) -> None:
-        """Half as many from now on; MemoryLimitError where that is less than `least`, one for every scene."""
-        if self.rays < 2 * least:
-            said = str(reason).partition("\n")[0] or type(reason).__name__
-            raise MemoryLimitError(
-                f"{self.rays} rays at a time do not fit into memory ({said}). Take fewer samples of a ray, fewer views "
-                "or fewer scenes at once."
-            )
-        self.rays //= 2
-        if self.say is not None:
-            self.say(f"out of memory: {self.rays} rays at a time from here on")
 
 
 @dataclass(frozen=True)
@@ -87,18 +66,12 @@ def render_views(
     pixel = torch.arange(height * width, device=views.images.device).expand(scenes, number, -1)
     targets = targets_at(views, pixel % width, pixel // width)
     encoded, limit = planes.present.shape[1], near_limit * views.depth.flatten(1)
-    parts: list[Tensor] = []
-    start = 0
-    while start < targets.view.shape[1]:
-        here = slice(start, start + max(1, chunk.rays // scenes))
+
+    def painted(here: slice) -> Tensor:
         rays, keep = targets.rays[:, here], others_of(which[targets.view[:, here]], encoded, own)
-        try:
-            parts.append(_looked_at(painter.render(planes, rays, keep, sampling=sampling), rays, limit[:, here]))
-            start = here.stop
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            chunk.halve(scenes, error)
+        return _looked_at(painter.render(planes, rays, keep, sampling=sampling), rays, limit[:, here])
+
+    parts = list(chunk.pieces(painted, targets.view.shape[1], scenes))
     whole = torch.cat([targets.colour.new_empty(scenes, 0, 6), *parts], dim=1).reshape(scenes, number, height, width, 6)
     return Pictures(whole[..., :3].movedim(-1, 2).clamp(0, 1), whole[..., 3], whole[..., 4], whole[..., 5])
 

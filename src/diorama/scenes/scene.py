@@ -1,8 +1,9 @@
 """Scene: what every system returns and every verb takes."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from diorama.cameras.pinhole import Cameras, pixel_grid
 from diorama.cameras.poses import Similarity
 from diorama.cameras.rays import Rays, camera_rays
 from diorama.data.views import Frame
+from diorama.rendering.chunk import Chunk
 from diorama.rendering.render import Background, RadianceField, SamplingConfig, background_colour, render_rays
 from diorama.rendering.sampling import ray_limits
 from diorama.scenes.field import OwnViewsField, SceneField
@@ -67,7 +69,8 @@ class Scene:
         """Colour, planar depth (user units) and opacity from cameras in the user's frame.
 
         Cameras of different sizes give pictures padded with zeros at the right and the bottom. max_memory: bytes for
-        samples. progress: called with (pixels done, pixels in all).
+        samples; where that is still too much, fewer rays are taken at a time, with a warning, and MemoryLimitError is
+        raised where a single one does not fit. progress: called with (pixels done, pixels in all).
         """
         normal = self.similarity.apply_cameras(cameras)
         sizes = [(int(w), int(h)) for w, h in cameras.size.tolist()]
@@ -80,10 +83,10 @@ class Scene:
             field: RadianceField = self.field
             if isinstance(self.field, OwnViewsField):
                 field = self.field.seen_from(normal.camera_to_world[index])
-            chunk, parts = self.chunk(max_memory, field), []
-            for start in range(0, w * h, chunk):
-                parts.append(self.render_normalised(rays[start : start + chunk], field))
-                done += len(parts[-1][1])
+            through, parts = partial(self._render_some, rays, field), []
+            for part in Chunk(min(w * h, self.chunk(max_memory, field)), _warn).pieces(through, w * h):
+                parts.append(part)
+                done += len(part[1])
                 if progress is not None:
                     progress(done, total)
             rgb, distance, stopped = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -92,6 +95,9 @@ class Scene:
             depth[index, :h, :w] = (planar * (stopped > 1e-3)).cpu().reshape(h, w)
             opacity[index, :h, :w] = stopped.cpu().reshape(h, w)
         return Rendering(colour, depth, opacity)
+
+    def _render_some(self, rays: Rays, field: RadianceField, here: slice) -> tuple[Tensor, Tensor, Tensor]:
+        return self.render_normalised(rays[here], field)
 
     def render_normalised(self, rays: Rays, field: RadianceField | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Colour, distance along the ray and opacity of rays in the normalised frame.
@@ -112,27 +118,47 @@ class Scene:
         return max(64, min(largest, int(max_memory) // (sampling.coarse * weighed + coloured * each)))
 
     @torch.no_grad()
-    def density(self, points: Float[Tensor, "*n xyz=3"]) -> Float[Tensor, "*n"]:
-        """Density per user unit at points of the user's frame."""
-        return self.field.density(self._normalised(points)).cpu() * self.similarity.scale
+    def density(self, points: Float[Tensor, "*n xyz=3"], *, max_memory: int = DEFAULT_MEMORY) -> Float[Tensor, "*n"]:
+        """Density per user unit at points of the user's frame. max_memory: bytes, as in `render`."""
+        flat = self._normalised(points).reshape(-1, 3)
+        parts = self._few_points(max_memory).pieces(lambda here: self.field.density(flat[here]).cpu(), len(flat))
+        found = torch.cat([flat.new_zeros(0).cpu(), *parts])
+        return found.reshape(points.shape[:-1]) * self.similarity.scale
 
     @torch.no_grad()
     def colour(
-        self, points: Float[Tensor, "*n xyz=3"], directions: Float[Tensor, "*n xyz=3"]
+        self,
+        points: Float[Tensor, "*n xyz=3"],
+        directions: Float[Tensor, "*n xyz=3"],
+        *,
+        max_memory: int = DEFAULT_MEMORY,
     ) -> Float[Tensor, "*n rgb=3"]:
-        """Colour in [0, 1] at points seen along unit directions, both in the user's frame."""
+        """Colour in [0, 1] at points seen along unit directions, both in the user's frame; max_memory: as before."""
         rotation = self.similarity.rotation.to(self.field.device, torch.float32)
-        turned = directions.to(self.field.device, torch.float32) @ rotation.T
-        return self.field(self._normalised(points), turned)[1].cpu()
+        turned = (directions.to(self.field.device, torch.float32) @ rotation.T).reshape(-1, 3)
+        flat = self._normalised(points).reshape(-1, 3)
+        parts = self._few_points(max_memory).pieces(
+            lambda here: self.field(flat[here], turned[here])[1].cpu(), len(flat)
+        )
+        return torch.cat([flat.new_zeros(0, 3).cpu(), *parts]).reshape(points.shape)
+
+    def _few_points(self, max_memory: int) -> Chunk:
+        """Points at a time."""
+        return Chunk(max(64, int(max_memory) // self.field.bytes_per_sample), _warn, "points")
 
     def _normalised(self, points: Float[Tensor, "*n xyz=3"]) -> Float[Tensor, "*n xyz=3"]:
         """Points of the user's frame as the field takes them."""
         return self.similarity.apply_points(points).to(self.field.device, torch.float32)
 
+    @property
+    def photographed(self) -> Cameras:
+        """The cameras of `cameras` that photographs were taken with: none where all views were invented."""
+        return self.cameras[:0] if self.provenance.get("photos") == {} else self.cameras
+
     @cached_property
     def context(self) -> ContextDepth:
-        """Depth from the context cameras, small: what tells seen from unseen. Drawn when it is first asked for."""
-        return context_depth(self.cameras, self.render)
+        """Depth from the photographs' cameras, small: what tells seen from unseen. Drawn when first asked for."""
+        return context_depth(self.photographed, self.render)
 
     def bounds(self) -> Float[Tensor, "two xyz=3"]:
         """Lowest and highest corner of a box in the user's frame that holds what the context photos saw.
@@ -160,3 +186,7 @@ class Scene:
         from diorama.scenes.storage import save_scene
 
         return save_scene(self, path, force=force)
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, RuntimeWarning, stacklevel=4)

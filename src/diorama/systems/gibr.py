@@ -46,9 +46,10 @@ from diorama.nets.epipolar import epipolar_mask
 from diorama.nets.multiview import AttentionMask, MultiViewUNet
 from diorama.nets.multiview_config import MultiViewConfig, gibr_small
 from diorama.nets.pretrained import assign_strict, read_pretrained, save_pretrained
+from diorama.rendering.chunk import Chunk
 from diorama.rendering.render import Background, RayRendering, SamplingConfig, background_colour, render_rays
 from diorama.scenes.config import from_json
-from diorama.scenes.pictures import Chunk, render_views
+from diorama.scenes.pictures import render_views
 
 KIND = "gibr"
 """The word by which `config.json` names the model."""
@@ -72,6 +73,8 @@ class GIBRConfig:
     """Side of the pictures that it learned from; photographs become squares of it."""
     views: int = 4
     """Views that it was given at once while it learned, clean or noisy; any number will do."""
+    denoises: bool = field(default=True, repr=False)
+    """False: it learned to regress, from clean views alone (`GIBRTraining.regression`), and can invent none."""
 
     def __post_init__(self) -> None:
         if self.network.out_channels != self.planes.maps:
@@ -281,7 +284,7 @@ def training_loss(
         noisy, time = draw_noisy(config, training, views, generator)
         targets = draw_targets(views, training.rays, training.patch, generator)
     encoded = noisy.clean.shape[1]
-    keep = others_of(targets.view, encoded, training.own_plane)
+    keep = others_of(targets.view, encoded, training.own_plane, poses=views.camera_to_world)
     keep = drop_some(keep, targets.view, noisy.present, training.drop_other, generator)
     usual = config.sampling
     sampling = replace(usual, coarse=training.coarse or usual.coarse, fine=training.fine or usual.fine)
@@ -377,7 +380,7 @@ def sample(
     is told. Where all views are given, one look at them makes the scene. Raises InputError for a question that has no
     answer, SamplingError where the network answers with what is not a number, MemoryLimitError.
     """
-    check_question(views, given, sampling)
+    check_question(views, given, sampling, denoises=model.config.denoises)
     known, rays = to_signed(views.images), Chunk(chunk, say)
     if bool(given.all()):
         planes = read_together(model, NoisyViews.of(views, known, torch.zeros_like(known[:, :, 0, 0, 0]), given))
@@ -419,8 +422,10 @@ def asked_first(given: Bool[Tensor, "scene view"]) -> Bool[Tensor, "scene view"]
     return first if bool(first.any()) else None
 
 
-def check_question(views: MultiViews, given: Bool[Tensor, "scene view"], sampling: GIBRSampling) -> None:
-    """InputError where a scene cannot be drawn from what is given."""
+def check_question(
+    views: MultiViews, given: Bool[Tensor, "scene view"], sampling: GIBRSampling, *, denoises: bool = True
+) -> None:
+    """InputError where a scene cannot be drawn from what is given. denoises: see `GIBRConfig.denoises`."""
     scenes, number = views.images.shape[:2]
     if number < 2:
         raise InputError("a scene of a single view: each is rendered from the others. Add noisy cameras.")
@@ -430,6 +435,16 @@ def check_question(views: MultiViews, given: Bool[Tensor, "scene view"], samplin
     if bool(wrong.any()):
         scene, view = wrong.nonzero()[0].tolist()
         raise InputError(f"given view {view} of scene {scene} has pixels that are not numbers. Leave it out.")
+    if not denoises and not bool(given.all()):
+        raise InputError(
+            f"{int((~given).sum())} views were to be invented, by a model that learned to regress (`diorama train gibr "
+            "--regression`) and never saw noise. Give two photos or more and --extra-views 0, or take another model."
+        )
+    if sampling.guidance and bool(given.all()):
+        raise InputError(
+            "guidance compares with views that are not given, and here all are. Let cameras be added (--extra-views), "
+            "or set guidance to 0."
+        )
     if sampling.guidance and bool((given.any(1) & ((~given).sum(1) == 1)).any()):
         raise InputError(
             "guidance compares with the views that are not given, each rendered from the others of them; here there is "

@@ -119,17 +119,18 @@ def train(
 
     folder: holds the run; the same call goes on with it, on CPU bit for bit as if it had never stopped, and a call with
     a greater length goes on from before the rate fell. about: JSON-ready facts (network, data) that must be the same
-    when a run is resumed. continue_from: weights (`weights.load_weights`) from which a new run goes on, counting steps
-    from theirs. compile: let torch compile the network (`compiled.compiled`); a run may go on with it or without, as
-    only rounding differs. Runs as one of several ranks where `distributed.process_group` is open. When it has ended,
-    `checkpoint.weights_of_run` reads the weights.
+    when a run is resumed; so must config, but that more parts may be asked for. continue_from: weights
+    (`weights.load_weights`) from which a new run goes on, counting steps from theirs. compile: let torch compile
+    the network (`compiled.compiled`); a run may go on with it or without, as only rounding differs. Runs as one of
+    several ranks where `distributed.process_group` is open. When it has ended, `checkpoint.weights_of_run` reads the
+    weights.
 
     Raises InputError for a folder of another run, NonFiniteLossError (with step and term; the last good checkpoint
     stays), MemoryLimitError, OutputError.
     """
     keeping = keeping or Keeping()
     run = Run(network, adamw(network, config.optim), averaged_model(network, config.ema.decay), length, config.parts)
-    asked = {"training": asdict(config), "about": dict(about or {}), "continue_from": digest_of(continue_from)}
+    asked = {"training": decisive(config), "about": dict(about or {}), "continue_from": digest_of(continue_from)}
     if current_share().rank == 0:
         remember(folder, asked)
     wait_for_all()
@@ -163,6 +164,14 @@ def train(
     finally:
         if scribe is not None:
             scribe.log.close()
+
+
+def decisive(config: TrainingConfig) -> dict[str, Any]:
+    """What a run must have been asked for to go on: all of its config but in how many parts a batch goes, which
+    changes where memory does not suffice."""
+    asked = asdict(config)
+    del asked["parts"]
+    return asked
 
 
 def settle(run: Run, schedule: ScheduleConfig) -> None:

@@ -83,7 +83,10 @@ class Run:
         save_tensors(file, pack(self.network, self.optimizer) | pack_average(self.average), state)
 
     def load(self, file: Path) -> None:
-        """Put back what `save` wrote, all but the length. Raises InputError for another network or a broken file."""
+        """Put back what `save` wrote, all but the length; of the parts of a batch the larger number counts.
+
+        Raises InputError for another network or a broken file.
+        """
         tensors, state = load_tensors(file)
         if state.get("format") != 1:
             raise InputError(f"{file} is no checkpoint of this version. Give another folder.")
@@ -92,7 +95,8 @@ class Run:
         except (ValueError, KeyError) as error:
             raise InputError(f"{file} is not a checkpoint of this network ({error}). Give another folder.") from error
         unpack_average(tensors, self.average)
-        self.step, self.seconds, self.parts = int(state["step"]), float(state["seconds"]), int(state["parts"])
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.parts = max(self.parts, int(state["parts"]))
         self.horizon, self.watch = Horizon(**state["horizon"]), Watch(**state["watch"])
 
 
