@@ -44,9 +44,11 @@ ALONE, FIRST = "full-alone", "full-first"
 denoised then. full-first: as `reconstruct` asks it, the given planes first."""
 REST = (
     "no-cross-view", "no-polar", "no-agreement", "mean-pool", "tri-planes", "no-held-out", "no-held-out-no-own-dropout",
+    "views-shift",
 )  # fmt: skip
 """Trained with the first. no-held-out: no view that the network did not read is rendered in training, as a model that
-only denoises; own-plane dropout is then all that tells space from billboards."""
+only denoises; own-plane dropout is then all that tells space from billboards. views-shift: the more views are noisy,
+the noisier they are (`GIBRTraining.views_shift` 1)."""
 VARIANTS = (*IN_QUESTION, ALONE, FIRST, *REST)
 INPUTS = 2
 """Views that are given when a network is measured."""
@@ -83,6 +85,8 @@ def recipe_of(variant: str, pixels: int) -> GIBRRecipe:
             training = replace(training, held_out=0)
         case "no-held-out-no-own-dropout":
             training = replace(training, held_out=0, own_plane="keep")
+        case "views-shift":
+            training = replace(training, views_shift=1.0)
         case "no-cross-view":
             config = replace(config, network=replace(config.network, cross_view=False))
         case "no-polar":

@@ -49,8 +49,8 @@ class Options:
 
     model: tyro.conf.Positional[Path]
     """Folder of the weights."""
-    runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN")]
-    """Folders of the stages of its training, in order."""
+    runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN")] = ()
+    """Folders of the stages of its training, in order; none: curve and sheet stay as they are."""
     results: Path = Benchmark.results
     """What `python -m benchmarks.gibr` has written."""
 
@@ -65,8 +65,7 @@ def main(options: Options) -> int:
     readme = options.model / "README.md"
     write_text(readme, with_section(readme.read_text(encoding="utf-8"), markdown(curve, rows)))
     write_json(options.model / CURVE, curve)
-    sheets = sorted((options.runs[-1] / SAMPLES).glob("*.png"))
-    if sheets:
+    if options.runs and (sheets := sorted((options.runs[-1] / SAMPLES).glob("*.png"))):
         shutil.copyfile(sheets[-1], options.model / SHEET)
     print(f"{readme}: {len(curve)} looks and {len(rows)} rows")
     return 0

@@ -9,6 +9,7 @@ import torch
 
 from diorama.cli.main import main
 from diorama.data.images import read_image
+from diorama.diffusion.objective import UniformWeight
 from diorama.errors import InputError, OutputError
 from diorama.pipelines import gibr, train
 from diorama.pipelines.gibr import gibr_recipe, scenes_of_worlds
@@ -84,6 +85,22 @@ def test_a_model_may_learn_without_views_that_are_held_out_and_is_looked_at_all_
     assert found["psnr_own_in"] > 0
     assert "held out" not in said[0]
     assert "own plane in" in said[0]
+
+
+def test_settings_of_the_recipe_are_changed_by_a_file_and_remembered(tmp_path):
+    file = tmp_path / "settings.json"
+    file.write_text('{"training": {"drop_other": 0, "weight": {}}, "config": {"planes": {"pool": "mean"}}, "batch": 2}')
+    chosen = train.settled_gibr(train.Options(what="gibr", size="tiny", settings=file))
+    usual = gibr_recipe("tiny")
+    assert chosen.training == replace(usual.training, drop_other=0.0, weight=UniformWeight())
+    assert chosen.config == replace(usual.config, planes=replace(usual.config.planes, pool="mean"))
+    assert chosen.batch == 2
+    file.write_text('{"training": {"regression": true}}')
+    assert not train.settled_gibr(train.Options(what="gibr", size="tiny", settings=file)).config.denoises
+    for text, said in (("[1]", "by name"), ("{", "no JSON file"), ('{"train": {}}', "no setting 'train'")):
+        file.write_text(text)
+        with pytest.raises(InputError, match=said):
+            train.settled_gibr(train.Options(what="gibr", size="tiny", settings=file))
 
 
 @pytest.fixture

@@ -50,6 +50,8 @@ def test_the_curve_of_all_stages_and_the_rows_of_these_weights_alone_are_written
     assert list(json.loads((place / "curve.json").read_text())) == ["10", "20", "30"]
     assert main(Options(place, runs=runs[1:], results=results)) == 0
     assert (place / "README.md").read_text() == card, "what is known of earlier stages stays"
+    assert main(Options(place, results=results)) == 0
+    assert (place / "README.md").read_text() == card, "and all of it where no stage is at hand"
     write_png(tmp_path / "wanted.png", torch.full((3, 4, 4), 1.0))
     assert (place / "sheet.png").read_bytes() == (tmp_path / "wanted.png").read_bytes()
 

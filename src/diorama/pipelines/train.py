@@ -1,5 +1,6 @@
 """`diorama train`: data to the weights of a prior."""
 
+import json
 import platform
 import shlex
 import sys
@@ -46,7 +47,7 @@ from diorama.pipelines.quantities import parse_seconds
 from diorama.pipelines.reconstruct import Say, choose_device, quiet
 from diorama.priors.prior import PatchEncoding
 from diorama.priors.rgbd_patch import RgbdPatchPrior
-from diorama.scenes.config import to_json
+from diorama.scenes.config import changed, to_json
 from diorama.systems.gibr import GIBR
 from diorama.training.batches import batches_at
 from diorama.training.checkpoint import seconds_of_run, weights_of_run
@@ -105,6 +106,9 @@ class Options:
     """gibr: how noisy views are: any time alike, or the noisier half alone, instead of the recipe's."""
     looks_at: LooksAt = "all"
     """gibr: which pixels of other views a pixel may look at: all, or (epipolar) those near its line there."""
+    settings: Path | None = None
+    """gibr: a JSON file with settings in place of the recipe's, by their names in docs/papers/gibr.md:
+    {"training": {"drop_other": 0}, "config": {"planes": {"pool": "mean"}}}."""
     regression: bool = False
     """gibr: all views are clean and nothing is denoised: a network that regresses, to compare with."""
     continue_from: Path | None = None
@@ -208,6 +212,8 @@ def train_gibr(options: Options, share: Share, device: torch.device, say: Say) -
     asked = {"pixels": chosen.config.pixels, "views": chosen.config.views, "training": to_json(chosen.training)}
     if options.looks_at != "all":
         asked["looks_at"] = options.looks_at
+    if options.settings is not None:
+        asked["settings"] = asked_settings(options)
     network = convert_conv2d_weight_memory_format(model.to(device), torch.channels_last)
     task = Task(
         network, scene_loss(chosen.config, chosen.training), data.batch_at, chosen.loop,
@@ -321,8 +327,8 @@ def settled_gibr(options: Options) -> GIBRRecipe:
     """The recipe with what the options change in it."""
     if options.size == "paper":
         raise InputError("nothing is known of the size of GIBR's own network; the sizes are tiny, small, base, large.")
-    chosen = gibr_recipe(options.size)
-    training = replace(chosen.training, regression=options.regression)
+    chosen = changed(gibr_recipe(options.size), asked_settings(options))
+    training = replace(chosen.training, regression=chosen.training.regression or options.regression)
     if options.no_clean is not None:
         training = replace(training, no_clean=options.no_clean)
     if options.times is not None:
@@ -330,9 +336,10 @@ def settled_gibr(options: Options) -> GIBRRecipe:
     config = chosen.config
     config = replace(
         config, pixels=options.pixels or config.pixels, views=options.views or config.views,
-        denoises=not options.regression,
+        denoises=not training.regression,
     )  # fmt: skip
-    config = replace(config, network=replace(config.network, looks_at=options.looks_at))
+    if options.looks_at != "all":
+        config = replace(config, network=replace(config.network, looks_at=options.looks_at))
     multiple = max(config.network.multiple, 2)
     if config.pixels < multiple or config.pixels % multiple or config.views < 2:
         raise InputError(
@@ -342,6 +349,19 @@ def settled_gibr(options: Options) -> GIBRRecipe:
         chosen, config=config, training=training, loop=settled_loop(options, chosen.loop),
         batch=options.batch or chosen.batch,
     )  # fmt: skip
+
+
+def asked_settings(options: Options) -> dict[str, Any]:
+    """What the file of settings says; nothing without one."""
+    if options.settings is None:
+        return {}
+    try:
+        found = json.loads(options.settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"--settings {options.settings} is no JSON file ({error}). Give one.") from error
+    if not isinstance(found, dict):
+        raise InputError(f"--settings {options.settings} holds no settings by name. Write {{'training': {{...}}}}.")
+    return found
 
 
 def settled_loop(options: Options, loop: TrainingConfig) -> TrainingConfig:

@@ -25,6 +25,24 @@ def from_json(kind: type[T], data: Mapping[str, Any]) -> T:
     return kind(**{name: _value(hints[name], value, f"{kind.__name__}.{name}") for name, value in data.items()})
 
 
+def changed(config: T, changes: Mapping[str, Any]) -> T:
+    """A dataclass with some of its settings changed, at any depth; InputError for names and values that cannot be.
+
+    Settings of a part are changed one by one if they are that part's; else they are another kind of part, whole.
+    """
+    hints, new = typing.get_type_hints(type(config)), {}
+    for name, value in changes.items():
+        if name not in hints:
+            raise InputError(f"{type(config).__name__} has no setting {name!r}; it has {sorted(hints)}.")
+        now = getattr(config, name)
+        parts = {part.name for part in dataclasses.fields(now)} if dataclasses.is_dataclass(now) else set[str]()
+        if value and isinstance(value, Mapping) and set(value) <= parts:
+            new[name] = changed(now, value)
+        else:
+            new[name] = _value(hints[name], value, f"{type(config).__name__}.{name}")
+    return dataclasses.replace(config, **new)  # type: ignore[type-var]
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint):
