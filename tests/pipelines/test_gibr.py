@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -20,6 +22,7 @@ from diorama.training.distributed import Share
 from diorama.training.weights import load_weights
 from tests.data.tiny import posed_folder, ring
 from tests.systems.drawn import balls, model_of
+from tests.training.ranks import environment
 
 
 @pytest.fixture
@@ -101,6 +104,24 @@ def test_settings_of_the_recipe_are_changed_by_a_file_and_remembered(tmp_path):
         file.write_text(text)
         with pytest.raises(InputError, match=said):
             train.settled_gibr(train.Options(what="gibr", size="tiny", settings=file))
+
+
+@pytest.mark.slow
+def test_two_ranks_of_the_command_share_worlds_batch_and_folder(tmp_path):
+    """As on two GPUs; each rank has a scene of each step's two, and the first one alone says and writes."""
+    out = tmp_path / "run"
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "diorama.cli.main"]
+    asked = on_worlds(out, "--worlds", "4", "--steps", "2")
+    done = subprocess.run(
+        [sys.executable, *launcher, *asked], env=environment(), capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert GIBR.from_pretrained(out / "model").config.pixels == 16
+    assert len(list((out / "samples").iterdir())) == 1
+    begins = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines() if "begins" in line]
+    assert [line["ranks"] for line in begins] == [2]
+    assert done.stdout.count("memory of a step, 1 scenes at a time") == 1
+    assert done.stdout.count("2 steps in") == 1
 
 
 @pytest.fixture

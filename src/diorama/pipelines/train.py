@@ -264,7 +264,7 @@ def run_to_the_end(
     save: Callable[[Weights, float], None],
     say: Say,
 ) -> str:
-    """Take all steps with a progress bar, and save the weights on the first rank; how it ended, in words.
+    """Take all steps with a progress bar, and save the weights on the first rank; how it ended there, in words.
 
     A run that ended before its weights were saved, whole and of its last step, has them saved now.
     """
@@ -292,15 +292,15 @@ def run_to_the_end(
     last: Record | None = None
     for record in with_bar(records, show=share.rank == 0):
         last = record
+    if share.rank != 0:  # the first rank may still be looking and writing
+        return "ended on this rank"
     weights = weights_of_run(options.folder)
     if last is None:
         if is_saved(task, weights):
             return f"was finished before, at step {weights.step}"
-        if share.rank == 0:
-            save(weights, seconds_of_run(options.folder))
+        save(weights, seconds_of_run(options.folder))
         return f"was finished before, at step {weights.step}, and its weights are saved now"
-    if share.rank == 0:
-        save(weights, last.seconds)
+    save(weights, last.seconds)
     return f"{weights.step} steps in {last.seconds:.0f} s, loss {last.loss:.4g}"
 
 
