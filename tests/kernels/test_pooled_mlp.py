@@ -65,8 +65,8 @@ def test_both_twins_find_the_same_largest_answers_of_any_sign_and_give_equal_one
     keep[:, :5] = False
     h = torch.randint(-3, 4, (int(keep.sum()), 48), generator=generator).to(dtype) / 3  # many are equal
     gradient = torch.randn(200, 48, generator=generator).to(dtype)
-    assert torch.equal(module._largest(h, keep, fast=True), module._largest(h, keep, fast=False))
-    ours, theirs = (module._to_largest(h, keep, gradient, fast=fast) for fast in (True, False))
+    assert torch.equal(module._largest(h, keep, "numba"), module._largest(h, keep, "reference"))
+    ours, theirs = (module._to_largest(h, keep, gradient, twin) for twin in ("numba", "reference"))
     assert torch.equal(ours, theirs)
     assert torch.equal(module._spread(ours, keep, 0.0).sum(0), gradient * keep.any(0)[:, None])
 
@@ -74,7 +74,7 @@ def test_both_twins_find_the_same_largest_answers_of_any_sign_and_give_equal_one
 def test_what_is_not_a_number_stays_so():
     h = torch.zeros(6, 4)
     h[4, 2] = torch.nan
-    assert module._largest(h, torch.ones(2, 3, dtype=torch.bool), fast=True).isnan().sum() == 1
+    assert module._largest(h, torch.ones(2, 3, dtype=torch.bool), "numba").isnan().sum() == 1
 
 
 def test_views_that_are_not_kept_are_not_computed():

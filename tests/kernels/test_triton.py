@@ -11,11 +11,15 @@ import sys
 import pytest
 import torch
 
+from diorama.kernels import pooled_mlp
 from diorama.kernels.compositing import composite, composite_reference, ray_weights, ray_weights_reference
 from diorama.kernels.hash_grid import grid_layout, hash_encode, hash_encode_reference
 from diorama.kernels.resample import outer_bound, resample
 from diorama.kernels.twins import use_twin
+from diorama.kernels.view_agreement import view_agreement, view_agreement_reference
 from diorama.kernels.view_gather import gather_views, gather_views_reference
+from tests.kernels.test_pooled_mlp import make
+from tests.kernels.test_view_agreement import seen_features
 from tests.kernels.test_view_gather import scene_with, some_skipped
 
 interpreted = pytest.param(
@@ -133,6 +137,53 @@ def test_gathering_at_and_beside_a_camera_centre_is_finite(device):
     assert all(tensor.isfinite().all() for tensor in (features, distance[..., :5], *gradients([features], maps)))
 
 
+@on_each_device
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("count", [0, 1, 101])
+def test_the_largest_answers_over_views_and_their_gradients_agree_with_the_reference(device, count, dtype):
+    generator = torch.Generator().manual_seed(1)
+    keep = torch.rand(4, count, generator=generator) < 0.6
+    keep[:, :5] = False
+    h = (torch.randint(-3, 4, (int(keep.sum()), 24), generator=generator) / 3).to(device, dtype)  # many are equal
+    gradient, keep = torch.randn(count, 24, generator=generator).to(device, dtype), keep.to(device)
+    assert torch.equal(pooled_mlp._largest(h, keep, "triton"), pooled_mlp._largest(h, keep, "reference"))
+    ours, theirs = (pooled_mlp._to_largest(h, keep, gradient, twin) for twin in ("triton", "reference"))
+    assert torch.equal(ours, theirs)
+
+
+@on_each_device
+def test_an_answer_that_is_not_a_number_stays_so(device):
+    h = torch.zeros(6, 4, device=device)
+    h[4, 2] = torch.nan
+    kept = torch.ones(2, 3, dtype=torch.bool, device=device)
+    assert int(pooled_mlp._largest(h, kept, "triton").isnan().sum()) == 1
+
+
+@on_each_device
+@pytest.mark.parametrize("views", [1, 3])
+def test_an_mlp_over_views_agrees_with_the_reference(device, views):
+    features, keep, weights, biases, more = make(torch.float32, views=views)
+    found = []
+    for function in (pooled_mlp.pooled_mlp, pooled_mlp.pooled_mlp_reference):
+        given = [leaf.to(device).clone().requires_grad_() for leaf in (features, *weights, *biases)]
+        rows = lambda scene, rows: more(scene, rows.cpu()).to(device)  # noqa: E731
+        pooled, known = function(given[0], keep.to(device), given[1:3], given[3:], rows)
+        found.append([pooled, known, *gradients([pooled], given)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@on_each_device
+@pytest.mark.parametrize("count", [0, 1, 101])
+@pytest.mark.parametrize("views", [1, 4])
+def test_agreement_of_views_agrees_with_the_reference(device, count, views):
+    features = seen_features(2, views, count, channels=6).to(device).requires_grad_()
+    got, wanted = view_agreement(features, 6), view_agreement_reference(features, 6)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(gradients([got], [features]), gradients([wanted], [features]), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.triton
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs the extra `kernels`")
 def test_the_kernels_compile_for_a_cuda_device_though_none_is_here():
@@ -140,13 +191,14 @@ def test_the_kernels_compile_for_a_cuda_device_though_none_is_here():
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from diorama.kernels import compositing_triton, hash_grid_triton, view_gather_triton
+from diorama.kernels import compositing_triton, hash_grid_triton, pooled_mlp_triton, view_agreement_triton
+from diorama.kernels import view_gather_triton
 
 sizes = ("count", "levels", "bins", "last_opaque", "views", "height", "width", "rows", "columns")
 
 def check(kernel, **constants):
-    kinds = {"grid": "*i32", "skip": "*u8", "min_depth": "fp32"} | dict.fromkeys(sizes, "i32")
-    kinds |= dict.fromkeys(constants, "constexpr")
+    kinds = {"grid": "*i32", "skip": "*u8", "keep": "*u8", "row": "*i64", "min_depth": "fp32"}
+    kinds |= dict.fromkeys(sizes, "i32") | dict.fromkeys(constants, "constexpr")
     signature = {name: kinds.get(name, "*fp32") for name in kernel.arg_names}
     compile(ASTSource(kernel, signature, constexprs=constants), target=GPUTarget("cuda", 80, 32))
 
@@ -158,6 +210,10 @@ for kernel in (compositing_triton._composite, compositing_triton._composite_back
     check(kernel, least=1e-6, width=64)
 for kernel in (view_gather_triton._gather, view_gather_triton._to_maps):
     check(kernel, channels=24, around=8, lanes=32, around_lanes=8, block=32)
+for kernel in (pooled_mlp_triton._largest, pooled_mlp_triton._to_largest):
+    check(kernel, channels=48, lanes=64, block=16)
+for kernel in (view_agreement_triton._agreement, view_agreement_triton._to_features):
+    check(kernel, channels=24, lanes=32, block=16)
 """
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)

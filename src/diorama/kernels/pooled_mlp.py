@@ -5,7 +5,7 @@ the points goes through everything at once and stays in the cache; for the gradi
 nothing but the inputs is kept. Views that are not kept for a point are not computed for it. Optionally in bfloat16,
 which is what an AMX or AVX-512 processor multiplies fastest.
 
-The products are the processor's own already; the largest answers have a twin in Numba for the CPU. On CUDA pieces are
+The products are the processor's own already; the largest answers have twins in Numba and Triton. On CUDA pieces are
 large.
 """
 
@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from diorama.kernels.twins import choose_twin
+from diorama.kernels.twins import Twin, choose_twin
 
 ROWS = {"cpu": 8192}
 """About so many rows (a point in a view that is kept) per piece on a kind of device; elsewhere `MANY`."""
@@ -99,28 +99,35 @@ def _first(given: tuple[Tensor, Tensor], shift: Tensor, weight: Tensor) -> Tenso
     return torch.addmm(shift, rows, weight[:, :split].t()).addmm_(further, weight[:, split:].t())
 
 
-def _is_fast(features: Tensor, compute: torch.dtype) -> bool:
-    return choose_twin(features) == "numba" and compute in (torch.float32, torch.bfloat16)
+def _twin_for(features: Tensor, compute: torch.dtype) -> Twin:
+    return choose_twin(features) if compute in (torch.float32, torch.bfloat16) else "reference"
 
 
-def _largest(h: Tensor, keep: Tensor, *, fast: bool) -> Tensor:
-    # of (row, d) over the views of each point, a row for every kept one of (view, point); 0 where none is
-    if fast:
+def _fast(twin: Twin) -> Any:
+    # imported when first used: the reference does without Numba and Triton
+    if twin == "numba":
         from diorama.kernels import pooled_mlp_numba
 
-        return pooled_mlp_numba.largest(h, keep)
+        return pooled_mlp_numba
+    from diorama.kernels import pooled_mlp_triton
+
+    return pooled_mlp_triton
+
+
+def _largest(h: Tensor, keep: Tensor, twin: Twin) -> Tensor:
+    # of (row, d) over the views of each point, a row for every kept one of (view, point); 0 where none is
+    if twin != "reference":
+        return _fast(twin).largest(h, keep)
     every = _spread(h, keep, torch.finfo(h.dtype).min)
     return functools.reduce(torch.maximum, every.unbind(0)).masked_fill(~keep.any(0)[:, None], 0.0)
 
 
-def _to_largest(h: Tensor, keep: Tensor, gradient: Tensor, *, fast: bool) -> Tensor:
+def _to_largest(h: Tensor, keep: Tensor, gradient: Tensor, twin: Twin) -> Tensor:
     # the gradient of `_largest`: to the first of the kept views whose answer it was
-    if fast:
-        from diorama.kernels import pooled_mlp_numba
-
-        return pooled_mlp_numba.to_largest(h, keep, gradient)
+    if twin != "reference":
+        return _fast(twin).to_largest(h, keep, gradient)
     every = _spread(h, keep, 0.0)
-    largest, slope = _largest(h, keep, fast=False), torch.empty_like(every)
+    largest, slope = _largest(h, keep, "reference"), torch.empty_like(every)
     open_still = torch.ones_like(gradient, dtype=torch.bool)
     for view in range(len(keep)):
         chosen = (every[view] == largest) & keep[view, :, None] & open_still
@@ -147,14 +154,14 @@ def _forward(
     products = [weight.detach().to(compute) for weight in weights]
     shifts = [bias.detach().to(compute) for bias in biases]
     pooled = features.new_empty(len(features), features.shape[2], weights[-1].shape[0], dtype=compute)
-    fast = _is_fast(features, compute)
+    twin = _twin_for(features, compute)
     with torch.autocast(features.device.type, enabled=False):
         for scene, piece in _pieces(keep):
             kept, rows = _kept(keep, scene, piece)
             h = F.silu(_first(_given(features, more, scene, rows, compute), shifts[0], products[0]), inplace=True)
             for product, shift in zip(products[1:], shifts[1:], strict=True):
                 h = F.silu(torch.addmm(shift, h, product.t()), inplace=True)
-            pooled[scene, piece] = _largest(h, kept, fast=fast)
+            pooled[scene, piece] = _largest(h, kept, twin)
     return pooled
 
 
@@ -177,7 +184,7 @@ class _PooledMlp(torch.autograd.Function):
         shifts = [bias.to(compute) for bias in parameters[layers:]]
         to_parameters = [torch.zeros_like(parameter) for parameter in parameters]
         to_features = torch.zeros_like(features) if ctx.needs_input_grad[0] else None
-        split, fast = features.shape[-1], _is_fast(features, compute)
+        split, twin = features.shape[-1], _twin_for(features, compute)
         with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
             for scene, piece in _pieces(keep):
                 kept, rows = _kept(keep, scene, piece)
@@ -186,7 +193,7 @@ class _PooledMlp(torch.autograd.Function):
                 for product, shift in zip(products[1:], shifts[1:], strict=True):
                     after.append(F.silu(before[-1]))
                     before.append(torch.addmm(shift, after[-1], product.t()))
-                slope = _to_largest(F.silu(before[-1]), kept, gradient[scene, piece], fast=fast)
+                slope = _to_largest(F.silu(before[-1]), kept, gradient[scene, piece], twin)
                 ones = slope.new_ones(1, len(slope))
                 for layer in range(layers - 1, -1, -1):
                     slope = torch.ops.aten.silu_backward(slope, before[layer])

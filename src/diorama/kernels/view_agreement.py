@@ -1,8 +1,8 @@
 """Whether the views that have a point in their frame show the same there, as they do on a surface.
 
 Mean and deviation over views are a handful of sums, but in torch each of them writes all features of all views to
-memory and reads them back; the twin in Numba reads them once. Differentiable once, in the features. On CUDA the torch
-form runs.
+memory and reads them back; the twins in Numba and Triton read them twice and write none of it. Differentiable once, in
+the features.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diorama.kernels.twins import choose_twin
+from diorama.kernels.twins import Twin, choose_twin
 
 LEAST_SPREAD = 1e-3
 """Spread of features over views below which its gradient no longer grows."""
@@ -24,11 +24,12 @@ def view_agreement(features: Float[Tensor, "scene view point f"], channels: int)
     view has the point in its frame, else 0. All that is told is 0 where none does.
     Source: plane sweeps compare views by their variance (MVSNet, arXiv 1804.02505, eq. 2; IBRNet, arXiv 2102.13090).
     """
-    if choose_twin(features) != "numba":
+    twin = choose_twin(features)
+    if twin == "reference":
         return view_agreement_reference(features, channels)
     if torch.is_grad_enabled() and features.requires_grad:
-        return _Agreement.apply(features, channels)
-    return _fast().agreement(features, channels)
+        return _Agreement.apply(features, channels, twin)
+    return _fast(twin).agreement(features, channels)
 
 
 def view_agreement_reference(
@@ -44,22 +45,27 @@ def view_agreement_reference(
     return torch.cat([mean, spread, (count == 1).to(flat), (count > 1).to(flat)], dim=-1)
 
 
-def _fast() -> Any:
-    # imported when first used: the reference does without Numba
-    from diorama.kernels import view_agreement_numba
+def _fast(twin: Twin) -> Any:
+    # imported when first used: the reference does without Numba and Triton
+    if twin == "numba":
+        from diorama.kernels import view_agreement_numba
 
-    return view_agreement_numba
+        return view_agreement_numba
+    from diorama.kernels import view_agreement_triton
+
+    return view_agreement_triton
 
 
 class _Agreement(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, channels: int) -> Tensor:
-        told = _fast().agreement(features, channels)
+    def forward(ctx: Any, features: Tensor, channels: int, twin: Twin) -> Tensor:
+        told = _fast(twin).agreement(features, channels)
         ctx.save_for_backward(features, told)
+        ctx.twin = twin
         return told
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         features, told = ctx.saved_tensors
-        return _fast().agreement_backward(gradient, features, told), None
+        return _fast(ctx.twin).agreement_backward(gradient, features, told), None, None
