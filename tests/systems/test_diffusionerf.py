@@ -148,6 +148,7 @@ def test_pixels_carry_the_colour_and_the_ray_of_their_place(photos_of_a_wall):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_thirty_steps_on_cuda_equal_thirty_on_the_processor(photos_of_a_wall):
     preset = tiny(few("forward-facing", False))
     plan = plan_of(photos_of_a_wall, preset)
