@@ -567,9 +567,10 @@ LEAST_GAP_WITHOUT_DROPOUT = 10.0
 LEAST_NEAR_MASS_WITHOUT_DROPOUT = 0.4
 LARGEST_GAP = 5.0
 LARGEST_NEAR_MASS = 0.2
-LEAST_DEPTH_RANK_CORR = 0.25
-"""Frozen after three seeds: 0.61, 0.34 and 0.30 with dropout, 0.21 to 0.26 without. The spec wants 0.5 of worlds of
-spheres on a floor (one seed there: 0.80); these hold all sorts of objects on all sorts of ground, 16 px a side."""
+LEAST_DEPTH_RANK_CORR = 0.35
+"""Frozen after three seeds: 0.50, 0.60 and 0.43 with dropout, 0.25, 0.32 and 0.32 without (docs/papers/gibr.md). The
+spec wants 0.5 of worlds of spheres on a floor (one seed there: 0.80); these hold all sorts of objects on all sorts of
+ground, 16 px a side."""
 LEAST_GAIN = 0.7
 """dB of held-out views above the mean colour of the given ones."""
 
@@ -609,7 +610,7 @@ def test_spec_14_without_its_own_plane_a_model_learns_space_and_with_it_billboar
     assert off.near_mass > LEAST_NEAR_MASS_WITHOUT_DROPOUT, off
     assert on.psnr_own_in - on.psnr_own_out < LARGEST_GAP, on
     assert on.near_mass < LARGEST_NEAR_MASS, on
-    assert on.depth_rank_corr > LEAST_DEPTH_RANK_CORR, on
+    assert on.depth_rank_corr > max(LEAST_DEPTH_RANK_CORR, off.depth_rank_corr), (on, off)
     assert on.psnr_held_out > on.psnr_mean_colour + LEAST_GAIN, on
     assert on.psnr_held_out > off.psnr_held_out + LEAST_GAIN, (on, off)
 
