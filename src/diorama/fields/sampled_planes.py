@@ -142,9 +142,10 @@ class SampledPlanes(nn.Module):
         away = (pose[:3, 3] + (rotation.mT @ translation)[..., 0]).norm(dim=-1)
         turned = (rotation @ pose[:3, :3] - torch.eye(3).to(pose)).abs().amax(dim=(-1, -2))
         apart = torch.maximum(away, turned)
-        kept, planes = apart > SAME_POSE, self.planes
+        kept = apart > SAME_POSE
         if bool(kept.all()) or not bool(kept.any()):
             return self
+        planes = self.planes
         return KeptPlanes(self.reader, replace(planes, present=planes.present & kept).of_scene(0))
 
     @cached_property
