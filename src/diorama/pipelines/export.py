@@ -22,7 +22,7 @@ from diorama.export.paint import paint_mesh, region_of_interest
 from diorama.export.ply import write_ply
 from diorama.export.points import PointCloud, PointConfig, join, surface_points
 from diorama.files import check_free, whole_file
-from diorama.pipelines.quantities import parse_bytes
+from diorama.pipelines.quantities import memory_limit
 from diorama.pipelines.reconstruct import quiet
 from diorama.pipelines.render import Tick, one_by_one, progress, render_frames
 from diorama.pipelines.showing import Shown, frame_words, image_size, open_scene
@@ -270,7 +270,6 @@ def command(options: Options) -> int:
     check_resolution(options.resolution)
     check_free(options.output, force=options.force)
     scene, draw = open_scene(options.scene, device=options.device, max_memory=options.max_memory)
-    limit = DEFAULT_MEMORY if options.max_memory is None else parse_bytes(options.max_memory)
     views, photographs = len(scene.cameras), len(scene.photographed)
     count = {"mesh": min(views, LOOK_VIEWS) + photographs, "points": views + photographs}.get(kind, views)
     said: list[str] = []
@@ -278,7 +277,7 @@ def command(options: Options) -> int:
         export(
             scene, options.output, kind=kind, resolution=options.resolution, level=options.level, box=options.box,
             y_up=options.y_up, unseen=options.unseen, depth=options.depth, width=options.width, force=options.force,
-            draw=draw, max_memory=limit, tick=tick, say=said.append,
+            draw=draw, max_memory=memory_limit(options.max_memory), tick=tick, say=said.append,
         )  # fmt: skip
     print(*said, sep="\n")
     return 0

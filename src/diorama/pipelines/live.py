@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from diorama.pipelines.draw import DrawProgress
 from diorama.pipelines.fit_run import Progress
-from diorama.pipelines.quantities import parse_bytes
+from diorama.pipelines.quantities import memory_limit
 from diorama.scenes.denoising import Denoising
-from diorama.scenes.scene import DEFAULT_MEMORY, Scene
+from diorama.scenes.scene import Scene
 from diorama.types import RenderFn
 from diorama.viewer.painting import PaintConfig
 
@@ -27,7 +27,7 @@ class LiveWindow:
 
     def __init__(self, max_memory: str | int | None = None) -> None:
         self.viewer: Viewer | None = None
-        self.max_memory = DEFAULT_MEMORY if max_memory is None else parse_bytes(max_memory)
+        self.max_memory = memory_limit(max_memory)
         self._replaced = False
 
     def show(self, progress: Progress) -> None:

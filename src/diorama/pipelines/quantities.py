@@ -30,3 +30,10 @@ def parse_bytes(text: str | int) -> int:
     if match is None or float(match[1]) <= 0:
         raise InputError(f"{text!r} is not an amount of memory. Write 500MB or 4GB.")
     return int(float(match[1]) * _SIZE[match[2].upper()])
+
+
+def memory_limit(text: str | int | None) -> int:
+    """Bytes for the samples in flight: as said (`parse_bytes`), else a scene's own default."""
+    from diorama.scenes.scene import DEFAULT_MEMORY
+
+    return DEFAULT_MEMORY if text is None else parse_bytes(text)

@@ -144,13 +144,12 @@ def scene_folders(path: Path) -> list[Path]:
 
 def open_scene(path: Path, *, device: str | None = None, max_memory: str | None = None) -> tuple[Shown, RenderFn]:
     """A scene from disk, and how to render it within a limit of memory (`4GB`). Raises InputError with advice."""
-    from diorama.pipelines.quantities import parse_bytes
+    from diorama.pipelines.quantities import memory_limit
     from diorama.pipelines.reconstruct import choose_device
-    from diorama.scenes.scene import DEFAULT_MEMORY
     from diorama.scenes.storage import load_scene
 
     scene = load_scene(path, device=choose_device(device))
-    limit = DEFAULT_MEMORY if max_memory is None else parse_bytes(max_memory)
+    limit = memory_limit(max_memory)
 
     def render(cameras: Cameras) -> Rendering:
         return scene.render(cameras, max_memory=limit)

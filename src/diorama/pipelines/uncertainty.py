@@ -123,10 +123,10 @@ def spread_pictures(scenes: Sequence[RenderFn], what: What) -> RenderFn:
 
 def open_spread(scene: Path, what: What, *, device: str | None = None, max_memory: str | None = None) -> RenderFn:
     """The spread of a set on disk, as `spread_pictures` draws it, each scene within a limit of memory (`4GB`)."""
-    from diorama.pipelines.quantities import parse_bytes
+    from diorama.pipelines.quantities import memory_limit
     from diorama.pipelines.reconstruct import choose_device
 
-    limit = DEFAULT_MEMORY if max_memory is None else parse_bytes(max_memory)
+    limit = memory_limit(max_memory)
     scenes = open_samples(scene, choose_device(device))
     return spread_pictures([partial(one.render, max_memory=limit) for one in scenes], what)
 
