@@ -19,8 +19,8 @@ from typing import Annotated, Literal
 import tyro
 
 from diorama.data.multiview import Squares
-from diorama.pipelines.train import Options as Training
 from diorama.pipelines.train import command
+from diorama.pipelines.train_options import Options as Training
 from diorama.worlds.layouts import Kind
 
 

@@ -16,6 +16,7 @@ from diorama.errors import InputError, OutputError
 from diorama.pipelines import gibr, train
 from diorama.pipelines.gibr import gibr_recipe, scenes_of_worlds
 from diorama.pipelines.reconstruct import quiet
+from diorama.pipelines.train_options import Options, settled_gibr
 from diorama.systems.gibr import GIBR, GIBRTraining
 from diorama.training.checkpoint import weights_of_run
 from diorama.training.distributed import Share
@@ -93,17 +94,17 @@ def test_a_model_may_learn_without_views_that_are_held_out_and_is_looked_at_all_
 def test_settings_of_the_recipe_are_changed_by_a_file_and_remembered(tmp_path):
     file = tmp_path / "settings.json"
     file.write_text('{"training": {"drop_other": 0, "weight": {}}, "config": {"planes": {"pool": "mean"}}, "batch": 2}')
-    chosen = train.settled_gibr(train.Options(what="gibr", size="tiny", settings=file))
+    chosen = settled_gibr(Options(what="gibr", size="tiny", settings=file))
     usual = gibr_recipe("tiny")
     assert chosen.training == replace(usual.training, drop_other=0.0, weight=UniformWeight())
     assert chosen.config == replace(usual.config, planes=replace(usual.config.planes, pool="mean"))
     assert chosen.batch == 2
     file.write_text('{"training": {"regression": true}}')
-    assert not train.settled_gibr(train.Options(what="gibr", size="tiny", settings=file)).config.denoises
+    assert not settled_gibr(Options(what="gibr", size="tiny", settings=file)).config.denoises
     for text, said in (("[1]", "by name"), ("{", "no JSON file"), ('{"train": {}}', "no setting 'train'")):
         file.write_text(text)
         with pytest.raises(InputError, match=said):
-            train.settled_gibr(train.Options(what="gibr", size="tiny", settings=file))
+            settled_gibr(Options(what="gibr", size="tiny", settings=file))
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from diorama.pipelines.gibr_memory import step_memory
 from diorama.systems.gibr import GIBR
 
 GROWTH = """
+import sys
+from dataclasses import replace
 from pathlib import Path
 import torch
 from diorama.pipelines.gibr import gibr_recipe
@@ -25,12 +27,13 @@ def resident(what):
     return int(line.split()[1]) << 10
 
 def step(scenes):
-    views = balls(scenes, recipe.config.views + recipe.training.held_out, recipe.config.pixels)
-    terms = training_loss(model, views, recipe.config, recipe.training, torch.Generator().manual_seed(0))
+    views = balls(scenes, config.views + recipe.training.held_out, config.pixels)
+    terms = training_loss(model, views, config, recipe.training, torch.Generator().manual_seed(0))
     sum(terms.values()).backward()
 
 recipe = gibr_recipe("tiny")
-model = GIBR(recipe.config)
+config = replace(recipe.config, network=replace(recipe.config.network, looks_at=sys.argv[1]))
+model = GIBR(config)
 needed = step_memory(model, recipe.training, 8)
 step(1)  # what is compiled takes memory once
 Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
@@ -42,10 +45,13 @@ print(resident("VmHWM") - before, needed.all - needed.state)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets a peak")
-def test_a_step_takes_as_much_memory_as_was_said_before():
+@pytest.mark.parametrize("looks_at", ["all", "epipolar"])
+def test_a_step_takes_as_much_memory_as_was_said_before(looks_at):
     """What a step of 8 scenes takes, within a factor of 2."""
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", GROWTH], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, looks_at], cwd=root, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     grown, said = map(int, done.stdout.split())
     assert 0.5 < said / grown < 2.0
@@ -63,6 +69,8 @@ def test_memory_grows_with_scenes_and_rays_and_is_known_of_large_without_having_
     assert double.rays == 2 * one.rays
     assert double.network == one.network
     assert step_memory(model, training, 1, bf16=True).network < one.network
+    masked = replace(tiny.config, network=replace(tiny.config.network, looks_at="epipolar"))
+    assert step_memory(GIBR(masked), training, 1).network > one.network
     needed = step_memory(GIBR(recipe.config), recipe.training, 1)
     assert needed.state == 5 * 4 * numbers
     assert needed.network > 2 << 30

@@ -17,8 +17,9 @@ from diorama.data.images import write_depth_png, write_png
 from diorama.data.rgbd_coding import encode_rgbd
 from diorama.errors import InputError, OutputError
 from diorama.nets.config import UNetConfig
-from diorama.pipelines import patch_prior, train
+from diorama.pipelines import patch_prior, train, train_options
 from diorama.pipelines.patch_prior import GroupBatches, as_trained_on, recipe
+from diorama.pipelines.train_options import Options
 from diorama.priors.prior import PatchEncoding, Prior
 from diorama.priors.rgbd_patch import DetailUNet
 from diorama.streams import stream
@@ -50,7 +51,7 @@ def pictures(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A network of a few thousand numbers, judged by few patches."""
-    monkeypatch.setattr(train, "recipe", lambda size: replace(recipe(size), network=TINY, batch=4))
+    monkeypatch.setattr(train_options, "recipe", lambda size: replace(recipe(size), network=TINY, batch=4))
     monkeypatch.setattr(patch_prior, "HELD_OUT", 4)
 
 
@@ -149,7 +150,7 @@ KILLED = """
 import os, signal, sys
 from dataclasses import replace
 from diorama.cli.main import main
-from diorama.pipelines import patch_prior, train
+from diorama.pipelines import patch_prior, train, train_options
 from diorama.pipelines.patch_prior import noise_loss, recipe
 from tests.pipelines.test_train import TINY
 
@@ -162,7 +163,7 @@ def deadly(times):
         return loss(network, batch, generator)
     return counted
 
-train.recipe = lambda size: replace(recipe(size), network=TINY, batch=4)
+train_options.recipe = lambda size: replace(recipe(size), network=TINY, batch=4)
 train.noise_loss = deadly
 patch_prior.HELD_OUT, patch_prior.WORLDS_A_SHARD = 8, 1
 main(sys.argv[1:])
@@ -262,9 +263,9 @@ def test_a_folder_of_something_else_is_left_alone(pictures, tmp_path, capsys):
 
 
 def test_a_run_lies_by_its_name_where_no_folder_is_named():
-    named = [train.Options(what="gibr"), train.Options(what="patch-prior", size="paper")]
+    named = [Options(what="gibr"), Options(what="patch-prior", size="paper")]
     assert [str(options.folder) for options in named] == ["runs/gibr-small", "runs/patch-prior-paper"]
-    assert train.Options(what="gibr", output=Path("here")).folder == Path("here")
+    assert Options(what="gibr", output=Path("here")).folder == Path("here")
 
 
 def test_other_options_than_those_of_the_run_are_refused(pictures, tmp_path, capsys):

@@ -3,7 +3,7 @@
 import pytest
 
 from diorama.diffusion.objective import UniformTimes
-from diorama.pipelines.train import settled_gibr
+from diorama.pipelines.train_options import settled_gibr
 from recipes import gibr_small
 from recipes.gibr_small import STAGES, Options, main, run_stages
 

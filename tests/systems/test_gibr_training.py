@@ -7,7 +7,7 @@ import torch
 
 from diorama.data.multiview import MultiViews
 from diorama.pipelines.gibr import TIME_LAWS, scene_loss
-from diorama.pipelines.train import Options, settled_gibr
+from diorama.pipelines.train_options import Options, settled_gibr
 from diorama.systems.gibr import GIBRTraining, draw_noisy, training_loss
 from diorama.training.batches import batches_at
 from diorama.training.checkpoint import weights_of_run

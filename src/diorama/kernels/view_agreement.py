@@ -5,13 +5,14 @@ memory and reads them back; the twins in Numba and Triton read them twice and wr
 the features.
 """
 
+import functools
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diorama.kernels.twins import Twin, choose_twin
+from diorama.kernels.twins import Twin, choose_twin, fast_twin
 
 LEAST_SPREAD = 1e-3
 """Spread of features over views below which its gradient no longer grows."""
@@ -45,15 +46,7 @@ def view_agreement_reference(
     return torch.cat([mean, spread, (count == 1).to(flat), (count > 1).to(flat)], dim=-1)
 
 
-def _fast(twin: Twin) -> Any:
-    # imported when first used: the reference does without Numba and Triton
-    if twin == "numba":
-        from diorama.kernels import view_agreement_numba
-
-        return view_agreement_numba
-    from diorama.kernels import view_agreement_triton
-
-    return view_agreement_triton
+_fast = functools.partial(fast_twin, __name__)
 
 
 class _Agreement(torch.autograd.Function):

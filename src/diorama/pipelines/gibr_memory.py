@@ -10,6 +10,7 @@ from diorama.data.multiview import MultiViews
 from diorama.data.targets import draw_targets
 from diorama.fields.build import planes_of_maps
 from diorama.fields.ib_planes import Planes, others_of
+from diorama.nets.epipolar import epipolar_mask
 from diorama.nets.multiview import MultiViewUNet
 from diorama.streams import stream
 from diorama.systems.gibr import GIBR, GIBRTraining
@@ -59,7 +60,9 @@ def step_memory(model: GIBR, training: GIBRTraining, scenes: int, *, bf16: bool 
         network = MultiViewUNet(config.network)
         pixels, one = torch.empty(1, views, 3, side, side), torch.empty(1, views)
         given = (pixels, one, one > 0, torch.empty(1, views, 16), torch.empty(1, views, 6, side, side))
-        of_network = saved_bytes(lambda: network(*given))
+        everywhere = config.network.looks_at == "all" or not config.network.cross_view
+        mask = partial(epipolar_mask, torch.empty(1, views, views, 3, 3), band=config.network.epipolar_band)
+        of_network = saved_bytes(lambda: network(*given, mask=None if everywhere else mask))
     small, flat = SMALL_PLANES, torch.zeros(1, views, maps, SMALL_PLANES, SMALL_PLANES)
     square = MultiViews(
         torch.zeros(1, target, 3, small, small), torch.eye(4).expand(1, target, 4, 4),
