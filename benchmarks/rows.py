@@ -126,11 +126,10 @@ def stored_rows(path: Path) -> list[Row]:
 
 
 def save_rows(path: Path, rows: Sequence[Row], identity: Sequence[str], command: str) -> None:
-    """Write the rows; stored rows that differ from all of them in `identity` stay. Processes take turns."""
-    here = {tuple(row[k] for k in identity) for row in rows}
+    """Write the rows, each in the place of the stored one of the same `identity`; others stay. Processes take turns."""
     with locked(path):
-        kept = [row for row in stored_rows(path) if tuple(row[k] for k in identity) not in here]
-        write_json(path, {"command": command, "version": diorama.__version__, "rows": [*kept, *rows]})
+        kept = {tuple(row[k] for k in identity): row for row in [*stored_rows(path), *rows]}
+        write_json(path, {"command": command, "version": diorama.__version__, "rows": list(kept.values())})
 
 
 def write_strip(path: Path, views: Sequence[dict[str, bytes]], label: str) -> None:

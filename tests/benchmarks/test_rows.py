@@ -51,3 +51,13 @@ def test_a_fit_depends_on_its_field_and_not_on_the_viewer():
     assert not any(
         name.startswith(("diorama.viewer", "diorama.systems.gibr", "diorama.fields.ib_planes")) for name in found
     )
+
+
+def test_a_row_that_is_made_again_keeps_its_place(tmp_path):
+    """So that a results file changes where its figures do."""
+    path, by = tmp_path / "rows.json", ("scene",)
+    rows.save_rows(path, [{"scene": name, "psnr": 1.0} for name in "abc"], by, "a command")
+    rows.save_rows(path, [{"scene": "d", "psnr": 4.0}, {"scene": "b", "psnr": 2.0}], by, "a command")
+    assert [(row["scene"], row["psnr"]) for row in rows.stored_rows(path)] == [
+        ("a", 1.0), ("b", 2.0), ("c", 1.0), ("d", 4.0),
+    ]  # fmt: skip
