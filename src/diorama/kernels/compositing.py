@@ -8,14 +8,14 @@ The operations are `torch.ops.diorama.ray_weights` and `torch.ops.diorama.compos
 `compositing_numba` and `compositing_triton`. Differentiable once, to density and colour; edges carry no gradient.
 """
 
-import functools
+from types import ModuleType
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diorama.kernels.twins import choose_twin, fast_twin
+from diorama.kernels.twins import choose_twin
 
 EPSILON = 1e-6
 """Least opacity by which depth is divided."""
@@ -133,7 +133,15 @@ def _reference_composite_backward(
     return to_density, weights[..., None] * to_rgb[:, None]
 
 
-_fast = functools.partial(fast_twin, __name__)
+def _fast(twin: str) -> ModuleType:
+    # imported when first used: the reference needs neither Numba nor Triton
+    if twin == "triton":
+        from diorama.kernels import compositing_triton
+
+        return compositing_triton
+    from diorama.kernels import compositing_numba
+
+    return compositing_numba
 
 
 @torch.library.custom_op(

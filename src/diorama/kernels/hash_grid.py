@@ -9,17 +9,17 @@ The operation is `torch.ops.diorama.hash_encode`; its twins are the torch form i
 torch and can be differentiated as often as wanted.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diorama.kernels.twins import choose_twin, fast_twin
+from diorama.kernels.twins import choose_twin
 
 PRIMES = (1, 2654435761, 805459861)
 """Of the spatial hash: corner (x, y, z) has entry (x p0 xor y p1 xor z p2) mod table size."""
@@ -187,7 +187,15 @@ def _each_level(
     return out
 
 
-_fast = functools.partial(fast_twin, __name__)
+def _fast(twin: str) -> ModuleType:
+    # imported when first used: the reference needs neither Numba nor Triton
+    if twin == "triton":
+        from diorama.kernels import hash_grid_triton
+
+        return hash_grid_triton
+    from diorama.kernels import hash_grid_numba
+
+    return hash_grid_numba
 
 
 @torch.library.custom_op(

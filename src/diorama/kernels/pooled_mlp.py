@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from diorama.kernels.twins import Twin, choose_twin, fast_twin
+from diorama.kernels.twins import Twin, choose_twin
 
 ROWS = {"cpu": 8192}
 """About so many rows (a point in a view that is kept) per piece on a kind of device; elsewhere `MANY`."""
@@ -103,7 +103,15 @@ def _twin_for(features: Tensor, compute: torch.dtype) -> Twin:
     return choose_twin(features) if compute in (torch.float32, torch.bfloat16) else "reference"
 
 
-_fast = functools.partial(fast_twin, __name__)
+def _fast(twin: Twin) -> Any:
+    # imported when first used: the reference does without Numba and Triton
+    if twin == "numba":
+        from diorama.kernels import pooled_mlp_numba
+
+        return pooled_mlp_numba
+    from diorama.kernels import pooled_mlp_triton
+
+    return pooled_mlp_triton
 
 
 def _largest(h: Tensor, keep: Tensor, twin: Twin) -> Tensor:

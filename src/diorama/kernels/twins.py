@@ -4,7 +4,6 @@ Every operation in this room exists up to three times with the same results: `re
 and to run anywhere; `numba` is for float32 on the CPU; `triton` is for CUDA.
 """
 
-import importlib
 import importlib.util
 import os
 from collections import deque
@@ -13,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from types import ModuleType
 from typing import Literal
 
 import torch
@@ -46,14 +44,6 @@ def choose_twin(tensor: Tensor) -> Twin:
     if tensor.device.type == "cpu" and _installed("numba"):
         return "numba"
     return "reference"
-
-
-def fast_twin(operation: str, twin: str) -> ModuleType:
-    """The module beside an operation's own (its `__name__`) with this twin of it: `numba` or `triton`.
-
-    Imported when first used: the reference needs neither.
-    """
-    return importlib.import_module(f"{operation}_{twin}")
 
 
 @cache

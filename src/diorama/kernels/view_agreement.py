@@ -5,14 +5,13 @@ memory and reads them back; the twins in Numba and Triton read them twice and wr
 the features.
 """
 
-import functools
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diorama.kernels.twins import Twin, choose_twin, fast_twin
+from diorama.kernels.twins import Twin, choose_twin
 
 LEAST_SPREAD = 1e-3
 """Spread of features over views below which its gradient no longer grows."""
@@ -46,7 +45,15 @@ def view_agreement_reference(
     return torch.cat([mean, spread, (count == 1).to(flat), (count > 1).to(flat)], dim=-1)
 
 
-_fast = functools.partial(fast_twin, __name__)
+def _fast(twin: Twin) -> Any:
+    # imported when first used: the reference does without Numba and Triton
+    if twin == "numba":
+        from diorama.kernels import view_agreement_numba
+
+        return view_agreement_numba
+    from diorama.kernels import view_agreement_triton
+
+    return view_agreement_triton
 
 
 class _Agreement(torch.autograd.Function):

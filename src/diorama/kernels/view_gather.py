@@ -15,8 +15,8 @@ file, `view_gather_numba` and, for gathering, `view_gather_triton`. They can be 
 planes and polar maps, pooling to the features.
 """
 
-import functools
 import math
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float
 from numpy.polynomial import Chebyshev, Polynomial
 from torch import Tensor
 
-from diorama.kernels.twins import choose_twin, fast_twin
+from diorama.kernels.twins import choose_twin
 
 ARCTANGENT: tuple[float, ...] = tuple(
     Chebyshev.interpolate(lambda s: np.arctan(np.sqrt(s)) / np.sqrt(s), 7, domain=[0, 1]).convert(kind=Polynomial).coef
@@ -218,7 +218,15 @@ def _reference_backward(
     return _read_backward(flat, planes, place), to_polar
 
 
-_fast = functools.partial(fast_twin, __name__)
+def _fast(twin: str) -> ModuleType:
+    # imported when first used: the reference needs neither Numba nor Triton
+    if twin == "triton":
+        from diorama.kernels import view_gather_triton
+
+        return view_gather_triton
+    from diorama.kernels import view_gather_numba
+
+    return view_gather_numba
 
 
 _WHERE = "Tensor points, Tensor world_to_camera, Tensor intrinsics, Tensor planes, Tensor polar, Tensor skip"
