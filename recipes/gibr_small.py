@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 
 from diorama.data.multiview import Squares
+from diorama.pipelines.reconstruct import choose_device
 from diorama.pipelines.train import command
 from diorama.pipelines.train_options import Options as Training
+from diorama.training.gradient import lacks_bf16
 from diorama.worlds.layouts import Kind
 
 
@@ -92,10 +95,12 @@ def run_stages(options: Options) -> None:
 
 def training(stage: Stage, folder: Path, before: Path | None, options: Options) -> Training:
     """What `diorama train gibr` is asked for a stage."""
+    slow = lacks_bf16(torch.device(choose_device(None)))
     return Training(
         "gibr", folder, size="small", budget=stage.budget, textures=options.textures, worlds=options.worlds,
         kinds=KINDS, scenes=options.output / f"scenes_{stage.squares}", squares=stage.squares, pixels=stage.pixels,
-        views=stage.views, no_clean=stage.no_clean, times=stage.times, continue_from=before, precision="bf16",
+        views=stage.views, no_clean=stage.no_clean, times=stage.times, continue_from=before,
+        precision="full" if slow else "bf16",
     )  # fmt: skip
 
 

@@ -83,6 +83,17 @@ def test_a_run_ends_with_a_prior_its_card_and_pictures_to_look_at(pictures, tmp_
     assert "was finished before, at step 6" in capsys.readouterr().out
 
 
+def test_a_cpu_without_bf16_is_told_what_it_costs(pictures, tmp_path, monkeypatch, capsys):
+    def stop(*asked, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", stop)
+    for lacking in (True, False):
+        monkeypatch.setattr(train, "lacks_bf16", lambda device, lacking=lacking: lacking)
+        assert main(words(pictures, tmp_path / "run", "--steps", "1", "--precision", "bf16")) == 130
+        assert ("no instructions for bf16" in capsys.readouterr().out) is lacking
+
+
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(pictures, tmp_path, monkeypatch, capsys):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert main(words(pictures, whole, "--steps", "6")) == 0

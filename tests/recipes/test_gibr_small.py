@@ -43,6 +43,13 @@ def test_it_begins_near_a_regression_and_ends_with_large_pictures_and_more_views
     assert sizes == sorted(sizes)
 
 
+def test_bf16_is_for_machines_that_have_it(asked, tmp_path, monkeypatch):
+    for lacking, precision in ((True, "full"), (False, "bf16")):
+        monkeypatch.setattr(gibr_small, "lacks_bf16", lambda device, lacking=lacking: lacking)
+        run_stages(Options(tmp_path / precision))
+        assert asked[-1].precision == precision
+
+
 def test_what_is_done_is_not_done_again(asked, tmp_path):
     run_stages(Options(tmp_path))
     count = len(asked)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from diorama.errors import MemoryLimitError
-from diorama.training.gradient import autocast, batch_gradient, own_random_numbers
+from diorama.training.gradient import autocast, batch_gradient, lacks_bf16, own_random_numbers
 from tests.training.toy import batch_at, exact_loss, noisy_loss, small_network
 
 
@@ -96,6 +96,20 @@ def test_bf16_is_taken_when_asked_for_and_not_on_a_cpu_by_itself():
         with autocast(torch.device("cpu"), precision):
             kinds[precision] = linear(x).dtype
     assert kinds == {"auto": torch.float32, "bf16": torch.bfloat16, "full": torch.float32}
+
+
+def test_a_cpu_lacks_bf16_only_where_it_says_so(monkeypatch):
+    cpu = torch.device("cpu")
+    for said, lacking in (
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, True),
+        ({"avx512_bf16": False, "amx_bf16": True}, False),
+        ({"avx2": True}, False),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda said=said: said, raising=False)
+        assert lacks_bf16(cpu) is lacking
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not lacks_bf16(cpu)
+    assert not lacks_bf16(torch.device("cuda"))
 
 
 def test_under_bf16_the_gradient_stays_near_the_exact_one():

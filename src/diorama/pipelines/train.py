@@ -51,7 +51,7 @@ from diorama.systems.gibr import GIBR
 from diorama.training.batches import batches_at
 from diorama.training.checkpoint import seconds_of_run, weights_of_run
 from diorama.training.distributed import Share, process_group
-from diorama.training.gradient import LossFn, autocast
+from diorama.training.gradient import LossFn, autocast, lacks_bf16
 from diorama.training.log import Record
 from diorama.training.network import Keeping, SampleFn, TrainingConfig, train
 from diorama.training.progress import with_bar
@@ -180,6 +180,8 @@ def run_to_the_end(
         raise InputError(
             f"a batch of {task.batch} cannot be shared by {share.count} ranks; each needs as many. Give --batch N."
         )
+    if task.config.precision == "bf16" and lacks_bf16(device):
+        say("this CPU has no instructions for bf16, so a step takes many times as long as with --precision full")
     start = None
     if options.continue_from is not None:
         start = load_weights(find_pretrained(options.continue_from), inside=task.inside)

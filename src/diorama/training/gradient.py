@@ -106,6 +106,17 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return nullcontext()
 
 
+def lacks_bf16(device: torch.device) -> bool:
+    """Whether this is a CPU that is known to have no instructions for bf16: it takes many times as long there.
+
+    Nothing is known before torch says what a CPU can do (`torch.cpu.get_capabilities`).
+    """
+    if device.type != "cpu":
+        return False
+    known = [has for name, has in getattr(torch.cpu, "get_capabilities", dict)().items() if "bf16" in name]
+    return bool(known) and not any(known)
+
+
 @contextmanager
 def own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
     """Seed torch's global generators (dropout draws from them) and put them back afterwards."""
