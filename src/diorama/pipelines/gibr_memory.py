@@ -10,10 +10,9 @@ from diorama.data.multiview import MultiViews
 from diorama.data.targets import draw_targets
 from diorama.fields.build import planes_of_maps
 from diorama.fields.ib_planes import Planes, others_of
-from diorama.nets.epipolar import epipolar_mask
 from diorama.nets.multiview import MultiViewUNet
 from diorama.streams import stream
-from diorama.systems.gibr import GIBR, GIBRTraining
+from diorama.systems.gibr import GIBR, GIBRTraining, NoisyViews, looked_at
 from diorama.training.gradient import autocast
 from diorama.training.memory import saved_bytes, state_bytes
 
@@ -58,11 +57,13 @@ def step_memory(model: GIBR, training: GIBRTraining, scenes: int, *, bf16: bool 
     cpu = torch.device("cpu")
     with torch.random.fork_rng(devices=[]), FakeTensorMode(), autocast(cpu, "bf16" if bf16 else "full"):
         network = MultiViewUNet(config.network)
-        pixels, one = torch.empty(1, views, 3, side, side), torch.empty(1, views)
-        given = (pixels, one, one > 0, torch.empty(1, views, 16), torch.empty(1, views, 6, side, side))
-        everywhere = config.network.looks_at == "all" or not config.network.cross_view
-        mask = partial(epipolar_mask, torch.empty(1, views, views, 3, 3), band=config.network.epipolar_band)
-        of_network = saved_bytes(lambda: network(*given, mask=None if everywhere else mask))
+        one = torch.empty(1, views)
+        noisy = NoisyViews(
+            torch.empty(1, views, 3, side, side), one, one > 0, one > 0, torch.empty(1, views, 16),
+            torch.empty(1, views, 6, side, side), torch.empty(1, views, 3, 4), torch.empty(1, views, 4),
+        )  # fmt: skip
+        given = (noisy.images, noisy.time, noisy.clean, noisy.pose, noisy.rays)
+        of_network = saved_bytes(lambda: network(*given, mask=looked_at(config.network, noisy)))
     small, flat = SMALL_PLANES, torch.zeros(1, views, maps, SMALL_PLANES, SMALL_PLANES)
     square = MultiViews(
         torch.zeros(1, target, 3, small, small), torch.eye(4).expand(1, target, 4, 4),
